@@ -1,0 +1,91 @@
+//! What the agent was told to do, checked: every value here is within its documented range.
+//!
+//! `raw` mirrors the files, `check` turns them into this and reports all faults at once.
+
+use std::time::Duration;
+
+use crate::document::Validation;
+use crate::secret::Secret;
+
+/// Everything a running agent needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// At least one; names are unique.
+    pub subscriptions: Vec<Subscription>,
+    /// How Leek's environment places this agent.
+    pub mode: Mode,
+    /// How long a stop waits for uploads under way.
+    pub shutdown_timeout: Duration,
+}
+
+/// Where the agent stands as Leek sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In Leek's own container, beside its API.
+    Local,
+    /// Anywhere else.
+    Standalone,
+}
+
+/// One broker's events on their way to one application of Leek.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscription {
+    /// `app_name-app_env`, unique.
+    pub name: String,
+    /// Tried in turn (failover); never empty.
+    pub brokers: Vec<Broker>,
+    pub failover: FailoverStrategy,
+    pub exchange: String,
+    pub queue: String,
+    /// AMQP topic pattern.
+    pub routing_key: String,
+    pub org_name: String,
+    pub app_name: String,
+    pub app_env: String,
+    pub app_key: Secret,
+    /// `http://` or `https://`, path prefix kept, without a trailing slash.
+    pub api_url: String,
+    /// Unacknowledged messages the broker may have under way: 1000 to 10000.
+    pub prefetch_count: u16,
+    /// Uploads in flight at once: 1 to 20.
+    pub concurrency_pool_size: usize,
+    pub batch: BatchLimits,
+    /// The ring's size in bytes.
+    pub buffer_bytes: usize,
+    pub validation: Validation,
+}
+
+/// A batch is sealed by whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Bytes of the POST body.
+    pub max_bytes: usize,
+    /// Broker messages.
+    pub max_messages: usize,
+    /// Time since the batch's first message.
+    pub window: Duration,
+}
+
+/// In which order the brokers of a failover list are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailoverStrategy {
+    RoundRobin,
+    Shuffle,
+}
+
+/// One broker's address and credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broker {
+    Amqp(AmqpBroker),
+}
+
+/// `amqp://user:password@host:port/vhost`, percent-decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AmqpBroker {
+    /// A name, an IPv4 address, or an IPv6 address without its brackets.
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub password: Secret,
+    pub vhost: String,
+}

@@ -1,0 +1,9 @@
+//! leek-agent: consumes Celery events beside an isolated broker and posts Leek documents.
+//!
+//! The modules stand in reading order; imports go one way, `runtime → shells → core`
+//! (ARCHITECTURE.md). Nothing here chooses an exit code: `main` alone does.
+
+pub mod clock;
+pub mod config;
+pub mod document;
+pub mod secret;

@@ -1,0 +1,3 @@
+//! The binary: arguments → configuration → command → exit code.
+
+fn main() {}
