@@ -6,4 +6,6 @@
 pub mod clock;
 pub mod config;
 pub mod document;
+pub mod pipeline;
 pub mod secret;
+pub mod upload;

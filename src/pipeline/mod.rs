@@ -1,0 +1,3 @@
+//! The heart: what arrives becomes batches, what the API answers settles them.
+
+pub mod verdict;
