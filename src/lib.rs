@@ -3,9 +3,17 @@
 //! The modules stand in reading order; imports go one way, `runtime → shells → core`
 //! (ARCHITECTURE.md). Nothing here chooses an exit code: `main` alone does.
 
+pub mod cli;
+mod nearest;
+
 pub mod clock;
 pub mod config;
+pub mod exit;
+pub mod logging;
+pub mod process_title;
+pub mod secret;
+
 pub mod document;
 pub mod pipeline;
-pub mod secret;
+
 pub mod upload;

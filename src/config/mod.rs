@@ -1,6 +1,16 @@
 //! What the agent was told to do, checked: every value here is within its documented range.
 //!
-//! `raw` mirrors the files, `check` turns them into this and reports all faults at once.
+//! `raw` reads the files key by key, `check` turns them into this and reports all faults at once,
+//! `load` brings files, environment and values for all subscriptions together.
+
+pub mod check;
+pub mod environment;
+pub mod fault;
+mod load;
+pub mod raw;
+pub mod url;
+
+pub use load::{Listed, Sources, load, read_key_file, read_text_file};
 
 use std::time::Duration;
 

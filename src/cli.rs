@@ -1,0 +1,165 @@
+//! Command line, environment and `--config` file → what the program is to do.
+//!
+//! What was typed stays apart from what it means: `at_file` and `arrange` put the words in order,
+//! `typed` reads them with argh, `layers` adds environment and file, and here the values get their
+//! meaning. Nothing is printed and nothing exits; `main` does both.
+
+mod arrange;
+mod at_file;
+pub mod duration;
+mod layers;
+mod meaning;
+pub mod options;
+mod typed;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::environment::Env;
+use crate::config::fault::Report;
+use crate::document::Validation;
+use crate::exit::Exit;
+use crate::logging;
+use crate::secret::Secret;
+
+pub use arrange::{is_value, option};
+
+/// What to do, and how to log meanwhile.
+#[derive(Debug)]
+pub struct Invocation {
+    pub command: Command,
+    pub logging: logging::Settings,
+}
+
+/// The commands.
+#[derive(Debug)]
+pub enum Command {
+    Run(RunOptions),
+    Check(CheckOptions),
+    Transform(TransformOptions),
+    Sink(SinkOptions),
+}
+
+/// Consume and deliver.
+#[derive(Debug)]
+pub struct RunOptions {
+    pub config: Config,
+    /// The file or variable that the subscriptions were read from.
+    pub source: String,
+    /// Stop once the queues are empty and everything is delivered.
+    pub drain: bool,
+    /// Stop gracefully after that long.
+    pub run_for: Option<Duration>,
+    /// Single instance: held while running.
+    pub lock: Option<PathBuf>,
+    /// Exit at start if anything is unhealthy.
+    pub strict: bool,
+}
+
+/// Validate, then test brokers and APIs.
+#[derive(Debug)]
+pub struct CheckOptions {
+    pub config: Config,
+    /// The file or variable that the subscriptions were read from.
+    pub source: String,
+    /// Validate only.
+    pub offline: bool,
+}
+
+/// JSON lines on stdin → documents on stdout.
+#[derive(Debug)]
+pub struct TransformOptions {
+    pub app_env: String,
+    /// The value of `updated_at`; the clock's where absent.
+    pub now_ms: Option<i64>,
+    pub validation: Validation,
+}
+
+/// A stand-in for the Leek API.
+#[derive(Debug)]
+pub struct SinkOptions {
+    pub listen: SocketAddr,
+    /// Appended to; stdout where absent.
+    pub out: Option<PathBuf>,
+    /// The only key to accept, where given.
+    pub app_key: Option<Secret>,
+}
+
+/// What a command line comes to.
+#[derive(Debug)]
+pub enum Outcome {
+    Run(Box<Invocation>),
+    /// `--help`, `--version`: print, exit 0.
+    Print(String),
+    /// `LEEK_ENABLE_AGENT` is false: log so, exit 0.
+    Disabled(logging::Settings),
+}
+
+/// Why the program cannot start. Displays as the lines to print.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// What was typed is not understood.
+    Usage(String),
+    /// Environment or files are at fault.
+    Config(Report),
+}
+
+impl StartError {
+    /// The exit code that tells the two apart.
+    pub fn exit(&self) -> Exit {
+        match self {
+            StartError::Usage(_) => Exit::Usage,
+            StartError::Config(_) => Exit::Config,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Usage(line) => write!(f, "leek-agent: {line} (see leek-agent --help)"),
+            StartError::Config(report) => report.fmt(f),
+        }
+    }
+}
+
+/// Understands the command line, without the program's name. Reads the files that it names; asks on
+/// the terminal where `--app-key` stands without a value.
+pub fn parse(args: &[OsString], env: &Env) -> Result<Outcome, StartError> {
+    parse_asking(args, env, &ask_for_key)
+}
+
+fn parse_asking(
+    args: &[OsString],
+    env: &Env,
+    ask: &dyn Fn() -> Result<Secret, String>,
+) -> Result<Outcome, StartError> {
+    let words = at_file::expand(args).map_err(StartError::Usage)?;
+    let arranged = arrange::arrange(words).map_err(StartError::Usage)?;
+    if arranged.has("version") && !arranged.has("help") {
+        let version = env!("CARGO_PKG_VERSION");
+        return Ok(Outcome::Print(format!("leek-agent {version}\n")));
+    }
+    match typed::read(&arranged.argv()) {
+        Ok(typed) => meaning::of(typed, &arranged, env, ask),
+        Err(exit) if exit.status.is_ok() => Ok(Outcome::Print(exit.output)),
+        Err(exit) => Err(StartError::Usage(exit.output.trim_end().into())),
+    }
+}
+
+fn ask_for_key() -> Result<Secret, String> {
+    rpassword::prompt_password("application key: ")
+        .map(Secret::new)
+        .map_err(|_| {
+            "--app-key: no terminal to ask on: expected --app-key KEY, --app-key-file FILE or \
+             LEEK_AGENT_APP_KEY"
+                .into()
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! Words in any order → one command and its options: options before or after the command, `--opt
+//! value`, `--opt=value`, `-o value`, `-ovalue`; of a repeated option the last one counts, so that a
+//! command line can overrule its `@FILE`. What the values mean is not looked at.
+
+use std::collections::BTreeMap;
+
+use super::at_file::Word;
+use super::options::{self, COMMANDS, DEFAULT_COMMAND, OPTIONS, OptionSpec, Takes};
+use crate::config::fault::{HIDDEN, quoted};
+use crate::nearest::nearest;
+
+/// An option as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    pub value: Option<String>,
+    /// `FILE:LINE` where an `@FILE` brought it.
+    pub origin: Option<String>,
+}
+
+/// The command line in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Arranged {
+    pub command: Option<&'static str>,
+    /// By long name.
+    pub options: BTreeMap<&'static str, Given>,
+}
+
+/// Puts the words in order; the fault is one line.
+pub fn arrange(words: Vec<Word>) -> Result<Arranged, String> {
+    let mut arranged = Arranged::default();
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        let at = place(&word);
+        let Some((spec, attached)) = option(&word.text).map_err(|fault| at.clone() + &fault)?
+        else {
+            let command = arranged.command(&word.text).map_err(|fault| at + &fault)?;
+            arranged.command = arranged.command.or(command);
+            continue;
+        };
+        let next = words.next_if(|next| attached.is_none() && is_value(spec, &next.text));
+        let value = attached.map(str::to_owned).or(next.map(|word| word.text));
+        complete(spec, value.as_deref()).map_err(|fault| at + &fault)?;
+        let origin = word.origin;
+        arranged.options.insert(spec.long, Given { value, origin });
+    }
+    arranged.only_own_options()?;
+    Ok(arranged)
+}
+
+/// True where `word` after the option `spec` is its value. A key that looks like an option or a
+/// command is given as `--app-key=KEY`.
+pub fn is_value(spec: &OptionSpec, word: &str) -> bool {
+    match spec.takes {
+        Takes::Nothing => false,
+        Takes::Value => !word.starts_with("--"),
+        Takes::ValueOrPrompt => !word.starts_with('-') && !COMMANDS.contains(&word),
+    }
+}
+
+/// The option that a word names, with the value attached to it; `None` for a word that is none.
+pub fn option(word: &str) -> Result<Option<(&'static OptionSpec, Option<&str>)>, String> {
+    if let Some(long) = word.strip_prefix("--") {
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (long, None),
+        };
+        return match options::by_long(name) {
+            Some(spec) => Ok(Some((spec, value))),
+            None => Err(format!(
+                "unknown option --{name}: did you mean --{}?",
+                options::nearest_long(name)
+            )),
+        };
+    }
+    let mut letters = word.chars();
+    let (Some('-'), Some(short)) = (letters.next(), letters.next()) else {
+        return Ok(None);
+    };
+    let spec = options::by_short(short).ok_or_else(|| {
+        let known = OPTIONS.iter().filter_map(|spec| spec.short);
+        let known: Vec<String> = known.map(|letter| format!("-{letter}")).collect();
+        format!(
+            "unknown option -{short}: expected one of {}",
+            known.join(" ")
+        )
+    })?;
+    let rest = letters.as_str();
+    let value = (!rest.is_empty()).then(|| rest.strip_prefix('=').unwrap_or(rest));
+    Ok(Some((spec, value)))
+}
+
+/// An option has a value where it takes one, and only there.
+fn complete(spec: &OptionSpec, value: Option<&str>) -> Result<(), String> {
+    match (spec.takes, value) {
+        (Takes::Nothing, Some(_)) => Err(format!("--{}: expected no value", spec.long)),
+        (Takes::Value, None) => Err(format!("--{}: expected a value after it", spec.long)),
+        _ => Ok(()),
+    }
+}
+
+fn place(word: &Word) -> String {
+    word.origin
+        .as_ref()
+        .map_or(String::new(), |origin| format!("{origin}: "))
+}
+
+impl Arranged {
+    /// A word that is no option: the command. `help` is `--help`.
+    fn command(&mut self, word: &str) -> Result<Option<&'static str>, String> {
+        if word == "help" {
+            let (value, origin) = (None, None);
+            self.options.insert("help", Given { value, origin });
+            return Ok(None);
+        }
+        let shown = self.shown(word);
+        match (self.command, COMMANDS.iter().find(|known| **known == word)) {
+            (None, Some(command)) => Ok(Some(command)),
+            (None, None) => {
+                let known = nearest(word, COMMANDS).expect("there are commands");
+                Err(format!("unknown command {shown}: did you mean {known}?"))
+            }
+            (Some(first), _) => Err(format!("unexpected {shown} after the command {first}")),
+        }
+    }
+
+    /// After a bare `--app-key`, a stray word may be the key.
+    fn shown(&self, word: &str) -> String {
+        match self.options.get("app-key") {
+            Some(Given { value: None, .. }) => HIDDEN.into(),
+            _ => quoted(word),
+        }
+    }
+
+    fn only_own_options(&self) -> Result<(), String> {
+        let command = self.command.unwrap_or(DEFAULT_COMMAND);
+        for (long, given) in &self.options {
+            let spec = options::by_long(long).expect("only known options are kept");
+            if !spec.belongs_to(command) {
+                let at = given
+                    .origin
+                    .as_ref()
+                    .map_or(String::new(), |at| format!("{at}: "));
+                let owners = spec.commands.join(" and ");
+                return Err(format!(
+                    "{at}--{long} belongs to {owners}, not to {command}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn has(&self, long: &str) -> bool {
+        self.options.contains_key(long)
+    }
+
+    /// The words as argh takes them: options of every command, the command, its own options. A bare
+    /// `--app-key` is left out, see [`Arranged::asks_for_key`].
+    pub fn argv(&self) -> Vec<String> {
+        let command = self.command.map(str::to_owned);
+        if self.has("help") {
+            return command.into_iter().chain(["--help".into()]).collect();
+        }
+        let (mut argv, mut own) = (Vec::new(), Vec::new());
+        for (long, given) in &self.options {
+            let spec = options::by_long(long).expect("only known options are kept");
+            if spec.takes == Takes::Nothing || given.value.is_some() {
+                let side = if spec.commands.is_empty() {
+                    &mut argv
+                } else {
+                    &mut own
+                };
+                side.push(format!("--{long}"));
+                side.extend(given.value.clone());
+            }
+        }
+        argv.push(command.unwrap_or_else(|| DEFAULT_COMMAND.into()));
+        argv.extend(own);
+        argv
+    }
+
+    /// True where the application key is to be asked for on the terminal.
+    pub fn asks_for_key(&self) -> bool {
+        self.options
+            .get("app-key")
+            .is_some_and(|given| given.value.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Result<Arranged, String> {
+        let words = text.split_whitespace().map(|text| Word {
+            text: text.into(),
+            origin: None,
+        });
+        arrange(words.collect())
+    }
+
+    #[test]
+    fn order_and_spelling_do_not_matter() {
+        for text in [
+            "run --drain --api-url http://h --for 5s",
+            "--api-url=http://h --for=5s --drain",
+            "-u http://h --drain run --for 5s",
+            "-uhttp://h --for 1h --drain --for 5s",
+        ] {
+            let argv = line(text).expect(text).argv();
+            let expected = ["--api-url", "http://h", "run", "--drain", "--for", "5s"];
+            assert_eq!(argv, expected, "{text}");
+        }
+        assert_eq!(line("").expect("nothing").argv(), ["run"]);
+        assert_eq!(
+            line("help check").expect("help").argv(),
+            ["check", "--help"]
+        );
+    }
+
+    #[test]
+    fn a_bare_key_asks() {
+        for text in [
+            "-t",
+            "--app-key",
+            "-t run",
+            "run -t --drain",
+            "-t -u http://h check",
+        ] {
+            let arranged = line(text).expect(text);
+            assert!(arranged.asks_for_key(), "{text}");
+            assert!(!arranged.argv().contains(&"--app-key".into()), "{text}");
+        }
+        for text in [
+            "-t K",
+            "--app-key=K",
+            "--app-key=run",
+            "-tK",
+            "-t=K",
+            "--app-key=-K",
+        ] {
+            assert!(!line(text).expect(text).asks_for_key(), "{text}");
+        }
+    }
+
+    #[test]
+    fn faults_are_one_helpful_line() {
+        for (text, expected) in [
+            ("--darin", "unknown option --darin: did you mean --drain?"),
+            (
+                "--app-kye=hunter2",
+                "unknown option --app-kye: did you mean --app-key?",
+            ),
+            ("-x", "unknown option -x: expected one of -u -t -h -V"),
+            ("chekc", "unknown command \"chekc\": did you mean check?"),
+            ("run again", "unexpected \"again\" after the command run"),
+            (
+                "-t run hunter2",
+                "unexpected (hidden) after the command run",
+            ),
+            ("--lock", "--lock: expected a value after it"),
+            ("--lock --drain", "--lock: expected a value after it"),
+            ("--drain=yes", "--drain: expected no value"),
+            ("check --drain", "--drain belongs to run, not to check"),
+            ("--offline", "--offline belongs to check, not to run"),
+        ] {
+            assert_eq!(line(text), Err(expected.into()), "{text}");
+        }
+    }
+}

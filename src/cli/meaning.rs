@@ -1,0 +1,330 @@
+//! What was typed, together with environment and files, as commands with their options. Collects
+//! every fault before it gives up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::arrange::Arranged;
+use super::layers::{Found, Layers, Origin};
+use super::typed::{Typed, TypedCheck, TypedCommand, TypedRun, TypedSink, TypedTransform};
+use super::{
+    CheckOptions, Command, Invocation, Outcome, RunOptions, SinkOptions, StartError,
+    TransformOptions, duration,
+};
+use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
+use crate::config::fault::{Fault, HIDDEN, quoted};
+use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, read_text_file, url};
+use crate::document::Validation;
+use crate::logging;
+use crate::secret::Secret;
+
+/// The list itself, as Leek passes it.
+const SUBSCRIPTIONS: &str = "LEEK_AGENT_SUBSCRIPTIONS";
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+const APP_ENV: &str = "qa";
+
+const LEVEL_EXPECTED: &str = "expected error, warn, info, debug or trace";
+const FORMAT_EXPECTED: &str = "expected json or text";
+
+/// Asks for the application key.
+type Ask<'a> = &'a dyn Fn() -> Result<Secret, String>;
+
+/// Gives a typed command line its meaning.
+pub fn of(
+    typed: Typed,
+    arranged: &Arranged,
+    env: &Env,
+    ask: Ask<'_>,
+) -> Result<Outcome, StartError> {
+    let mut layers = Layers::new(&arranged.options, env);
+    layers.read_config_file(typed.config);
+    let logging = logging_settings(&mut layers, typed.log_level, typed.log_format);
+    let mut meaning = Meaning {
+        layers,
+        env,
+        subscriptions: typed.subscriptions,
+        api_url: typed.api_url,
+        app_key: typed.app_key,
+        app_key_file: typed.app_key_file,
+        shutdown_timeout: typed.shutdown_timeout,
+        ask: arranged.asks_for_key().then_some(ask),
+    };
+    let outcome = meaning.outcome(typed.command, logging);
+    let (usage, config) = (meaning.layers.usage, meaning.layers.config);
+    match outcome {
+        // A slip of the fingers comes first: exit 64 says that the command line is to be mended.
+        _ if !usage.is_empty() => Err(StartError::Usage(usage.to_string())),
+        Some(outcome) if config.is_empty() => Ok(outcome),
+        _ => Err(StartError::Config(config)),
+    }
+}
+
+fn logging_settings(
+    layers: &mut Layers<'_>,
+    level: Option<String>,
+    format: Option<String>,
+) -> logging::Settings {
+    let level = layers.parsed("log-level", level, LEVEL_EXPECTED, logging::parse_level);
+    let format = layers.parsed(
+        "log-format",
+        format,
+        FORMAT_EXPECTED,
+        logging::Format::parse,
+    );
+    logging::Settings {
+        level: level.unwrap_or(log::LevelFilter::Info),
+        format: format.unwrap_or_default(),
+    }
+}
+
+/// What every command is understood from: the options that all of them share, and the places that
+/// options come from. `None` from one of its functions means that a fault is reported.
+struct Meaning<'a> {
+    layers: Layers<'a>,
+    env: &'a Env,
+    subscriptions: Option<String>,
+    api_url: Option<String>,
+    app_key: Option<String>,
+    app_key_file: Option<String>,
+    shutdown_timeout: Option<String>,
+    /// Set where the key is to be asked for.
+    ask: Option<Ask<'a>>,
+}
+
+impl Meaning<'_> {
+    fn outcome(&mut self, command: TypedCommand, logging: logging::Settings) -> Option<Outcome> {
+        let command = match command {
+            TypedCommand::Run(run) => {
+                let leek = self.leek_environment();
+                if leek.disabled {
+                    return Some(Outcome::Disabled(logging));
+                }
+                self.run(run, leek)
+            }
+            TypedCommand::Check(check) => self.check(&check),
+            TypedCommand::Transform(transform) => Some(self.transform(transform)),
+            TypedCommand::Sink(sink) => self.sink(sink),
+        };
+        let command = command?;
+        Some(Outcome::Run(Box::new(Invocation { command, logging })))
+    }
+
+    fn run(&mut self, typed: TypedRun, leek: LeekEnvironment) -> Option<Command> {
+        let drain = self.layers.switch("drain", typed.drain);
+        let run_for = self.duration("for", typed.run_for);
+        let lock = self.path("lock", typed.lock);
+        let strict = self.layers.switch("strict", typed.strict);
+        let (config, source) = self.configuration(leek)?;
+        Some(Command::Run(RunOptions {
+            config,
+            source,
+            drain,
+            run_for,
+            lock,
+            strict,
+        }))
+    }
+
+    fn check(&mut self, typed: &TypedCheck) -> Option<Command> {
+        let offline = self.layers.switch("offline", typed.offline);
+        let leek = self.leek_environment();
+        let (config, source) = self.configuration(leek)?;
+        Some(Command::Check(CheckOptions {
+            config,
+            source,
+            offline,
+        }))
+    }
+
+    fn transform(&mut self, typed: TypedTransform) -> Command {
+        let app_env = self.layers.text("app-env", typed.app_env);
+        let now_ms =
+            self.layers
+                .parsed("now-ms", typed.now_ms, "expected a whole number", |text| {
+                    text.parse().ok()
+                });
+        let strict = self.layers.switch("strict", typed.strict);
+        Command::Transform(TransformOptions {
+            app_env: app_env.map_or(APP_ENV.into(), |found| found.text),
+            now_ms,
+            validation: if strict {
+                Validation::Strict
+            } else {
+                Validation::Tolerant
+            },
+        })
+    }
+
+    fn sink(&mut self, typed: TypedSink) -> Option<Command> {
+        let out = self.path("out", typed.out);
+        let listen = self.listen(typed.listen);
+        let app_key = self.app_key();
+        Some(Command::Sink(SinkOptions {
+            listen: listen?,
+            out,
+            app_key,
+        }))
+    }
+
+    fn listen(&mut self, typed: Option<String>) -> Option<SocketAddr> {
+        let expected = "expected an address and a port such as 127.0.0.1:5000";
+        let Some(found) = self.layers.text("listen", typed) else {
+            let fault = Fault::new("--listen", "missing", expected);
+            self.layers.report(Origin::Typed, &fault);
+            return None;
+        };
+        let address = found.text.parse().ok();
+        if address.is_none() {
+            self.layers.fault(&found, expected);
+        }
+        address
+    }
+
+    fn duration(&mut self, long: &str, typed: Option<String>) -> Option<Duration> {
+        self.layers
+            .parsed(long, typed, duration::EXPECTED, duration::parse)
+    }
+
+    fn path(&mut self, long: &str, typed: Option<String>) -> Option<PathBuf> {
+        self.layers.text(long, typed).map(|found| found.text.into())
+    }
+
+    fn leek_environment(&mut self) -> LeekEnvironment {
+        let mut faults = Vec::new();
+        let leek = LeekEnvironment::read(self.env, &mut faults);
+        for fault in &faults {
+            self.layers.config.push(fault);
+        }
+        leek
+    }
+
+    /// The configuration and the name of the place that the subscriptions come from.
+    fn configuration(&mut self, leek: LeekEnvironment) -> Option<(Config, String)> {
+        let timeout = self.shutdown_timeout.take();
+        let timeout = self.duration("shutdown-timeout", timeout);
+        let api_url = self.api_url();
+        let list = self.list()?;
+        let app_key = match leek.mode {
+            Mode::Standalone => self.app_key(),
+            Mode::Local => None,
+        };
+        let source = list.as_ref().map(|listed| listed.source.clone());
+        let sources = Sources {
+            list,
+            leek,
+            app_key,
+            api_url,
+            shutdown_timeout: timeout.unwrap_or(SHUTDOWN_TIMEOUT),
+        };
+        let config = config::load(&sources, &mut self.layers.config)?;
+        Some((config, source?))
+    }
+
+    /// The address for subscriptions that name none.
+    fn api_url(&mut self) -> Option<String> {
+        let typed = self.api_url.take();
+        let found = self.layers.text("api-url", typed)?;
+        url::api(&found.text)
+            .map_err(|fault| {
+                let fault = Fault::new(&found.place, fault.found, fault.expected);
+                self.layers.report(found.origin, &fault);
+            })
+            .ok()
+    }
+
+    /// The subscriptions' text: Leek's variable wins over a file. `Some(None)`: there is none.
+    fn list(&mut self) -> Option<Option<Listed>> {
+        if let Some(text) = self.env.get(SUBSCRIPTIONS) {
+            let (source, text) = (SUBSCRIPTIONS.into(), text.into());
+            return Some(Some(Listed { source, text }));
+        }
+        let typed = self.subscriptions.take();
+        let Some(found) = self.layers.text("subscriptions", typed) else {
+            return Some(None);
+        };
+        match read_text_file(&found.text) {
+            Ok(text) => {
+                let source = found.text;
+                Some(Some(Listed { source, text }))
+            }
+            Err(error) => {
+                let expected = format!("expected a file that can be read ({error})");
+                let fault = Fault::new(found.place, quoted(&found.text), expected);
+                self.layers.config.push(&fault);
+                None
+            }
+        }
+    }
+
+    /// The key for subscriptions that have none: the first place that has either form of it.
+    fn app_key(&mut self) -> Option<Secret> {
+        if let Some(ask) = self.ask.take() {
+            return self.asked_key(ask);
+        }
+        let (key, file) = (self.app_key.take(), self.app_key_file.take());
+        let layers = &mut self.layers;
+        let mut places = [
+            (
+                layers.typed_text("app-key", key),
+                layers.typed_text("app-key-file", file),
+            ),
+            (layers.variable("app-key"), layers.variable("app-key-file")),
+            (
+                layers.file_text("app-key"),
+                layers.file_text("app-key-file"),
+            ),
+        ]
+        .into_iter();
+        match places.find(|(key, file)| key.is_some() || file.is_some())? {
+            (Some(_), Some(file)) => {
+                let fault = Fault::new(
+                    file.place,
+                    "an app key is given too",
+                    "expected one of them",
+                );
+                self.layers.report(file.origin, &fault);
+                None
+            }
+            (Some(key), None) => self.key_text(&key),
+            (None, file) => self.key_file(&file?),
+        }
+    }
+
+    /// Nobody is asked while there is something to mend on the command line.
+    fn asked_key(&mut self, ask: Ask<'_>) -> Option<Secret> {
+        if !self.layers.usage.is_empty() {
+            return None;
+        }
+        let found = ask().map(|key| Found {
+            text: key.expose().into(),
+            place: "--app-key".into(),
+            origin: Origin::Typed,
+        });
+        match found {
+            Ok(found) => self.key_text(&found),
+            Err(reason) => {
+                self.layers.usage.advise(&[&reason]);
+                None
+            }
+        }
+    }
+
+    fn key_text(&mut self, found: &Found) -> Option<Secret> {
+        if is_header_text(&found.text) {
+            return Some(Secret::new(&found.text));
+        }
+        let fault = Fault::new(&found.place, HIDDEN, HEADER_EXPECTED);
+        self.layers.report(found.origin, &fault);
+        None
+    }
+
+    fn key_file(&mut self, found: &Found) -> Option<Secret> {
+        read_key_file(&found.text)
+            .map_err(|reason| {
+                let fault = Fault::new(&found.place, quoted(&found.text), reason);
+                self.layers.config.push(&fault);
+            })
+            .ok()
+    }
+}

@@ -1,0 +1,1 @@
+//! Command lines, environments and files, and what they come to.

@@ -1,0 +1,126 @@
+//! What was typed, option by option, as argh reads it: text only. What it means, and what
+//! environment and files add, is `meaning`'s. The doc comments are the help texts.
+
+use argh::{EarlyExit, FromArgs};
+
+/// Moves Celery events from message brokers to the Leek API. Without a command it runs.
+#[derive(FromArgs, Debug)]
+#[argh(
+    note = "Options stand before or after the command. @FILE is replaced by the options in that \
+file. Every option has an environment variable: LEEK_AGENT_ and its name in upper case, such as \
+LEEK_AGENT_LOG_LEVEL (for --subscriptions: LEEK_AGENT_SUBSCRIPTIONS_FILE; LEEK_AGENT_SUBSCRIPTIONS \
+holds the list itself). The command line comes before the environment, the environment before the \
+--config file.",
+    example = "check the configuration without touching any broker:\n  \
+{command_name} check --offline --subscriptions subs.json",
+    example = "empty the queues once, from cron:\n  \
+{command_name} --subscriptions subs.json --drain --for 5m --lock /run/leek-agent.lock",
+    error_code(64, "the command line is not understood"),
+    error_code(69, "a needed broker or API is unavailable (check, --strict)"),
+    error_code(70, "a bug in leek-agent"),
+    error_code(75, "stopped with events that are not delivered"),
+    error_code(78, "the configuration is at fault")
+)]
+pub struct Typed {
+    /// file with the JSON list of subscriptions
+    #[argh(option, arg_name = "FILE")]
+    pub subscriptions: Option<String>,
+    /// file with a JSON object of options, named as here with _ for -
+    #[argh(option, arg_name = "FILE")]
+    pub config: Option<String>,
+    /// address of the Leek API for subscriptions that name none
+    #[argh(option, short = 'u', arg_name = "URL")]
+    pub api_url: Option<String>,
+    /// application key for subscriptions that name none; without a value it is asked for
+    #[argh(option, short = 't', arg_name = "KEY")]
+    pub app_key: Option<String>,
+    /// file with the application key
+    #[argh(option, arg_name = "FILE")]
+    pub app_key_file: Option<String>,
+    /// error, warn, info, debug or trace (default: info)
+    #[argh(option, arg_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// json or text (default: json)
+    #[argh(option, arg_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// how long a stop waits for uploads under way (default: 10s)
+    #[argh(option, arg_name = "DURATION")]
+    pub shutdown_timeout: Option<String>,
+    /// print the version
+    #[argh(switch, short = 'V')]
+    #[allow(dead_code)] // Answered before argh reads the line; here for the help text.
+    pub version: bool,
+    #[argh(subcommand)]
+    pub command: TypedCommand,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum TypedCommand {
+    Run(TypedRun),
+    Check(TypedCheck),
+    Transform(TypedTransform),
+    Sink(TypedSink),
+}
+
+/// Consume and deliver until told to stop. This is the default command.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "run")]
+pub struct TypedRun {
+    /// stop once the queues are empty and everything is delivered
+    #[argh(switch)]
+    pub drain: bool,
+    /// stop gracefully after that long, such as 50s or 1h30m
+    #[argh(option, long = "for", arg_name = "DURATION")]
+    pub run_for: Option<String>,
+    /// run only while no other instance holds this file; otherwise exit 0
+    #[argh(option, arg_name = "FILE")]
+    pub lock: Option<String>,
+    /// exit 69 at start if any broker or API is unhealthy
+    #[argh(switch)]
+    pub strict: bool,
+}
+
+/// Validate the configuration, then test every broker and API. Consumes nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "check")]
+pub struct TypedCheck {
+    /// validate only, touch no network
+    #[argh(switch)]
+    pub offline: bool,
+}
+
+/// Turn JSON lines on stdin into Leek documents on stdout. A line is one batch: an event, or a list
+/// of message bodies, each an event or a list of events.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "transform")]
+pub struct TypedTransform {
+    /// the environment in the documents
+    #[argh(option, arg_name = "NAME")]
+    pub app_env: Option<String>,
+    /// the value of updated_at in milliseconds (default: the clock)
+    #[argh(option, arg_name = "N")]
+    pub now_ms: Option<String>,
+    /// exactly as Leek's own agent, mend nothing
+    #[argh(switch)]
+    pub strict: bool,
+}
+
+/// Stand in for the Leek API, to commission a gateway with: check the headers, answer as the API
+/// does, print the documents as JSON lines.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "sink")]
+pub struct TypedSink {
+    /// address and port to listen on, such as 127.0.0.1:5000
+    #[argh(option, arg_name = "A:P")]
+    pub listen: Option<String>,
+    /// append the documents to this file instead of printing them
+    #[argh(option, arg_name = "FILE")]
+    pub out: Option<String>,
+}
+
+/// Reads words that `arrange` put in order.
+pub fn read(argv: &[String]) -> Result<Typed, EarlyExit> {
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    Typed::from_args(&["leek-agent"], &argv)
+}

@@ -1,0 +1,295 @@
+//! Subscriptions as written → subscriptions as meant: every range, default and rule of the
+//! configuration, all faults at once. Pure but for the key files, whose reader is handed in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::environment::{HEADER_EXPECTED, LOCAL_API_URL, is_header_text};
+use super::fault::{Fault, kind, quoted};
+use super::raw::{Faulty, Fields, Read};
+use super::{BatchLimits, Broker, FailoverStrategy, Mode, Subscription, url};
+use crate::document::Validation;
+use crate::nearest::nearest;
+use crate::secret::Secret;
+
+/// Keys that mean something to this version, or to Leek's API.
+const KEYS: [&str; 20] = [
+    "broker",
+    "backend",
+    "broker_management_url",
+    "exchange",
+    "queue",
+    "routing_key",
+    "org_name",
+    "app_name",
+    "app_env",
+    "app_key",
+    "app_key_file",
+    "api_url",
+    "prefetch_count",
+    "concurrency_pool_size",
+    "batch_max_size_in_mb",
+    "batch_max_number_of_messages",
+    "batch_max_window_in_seconds",
+    "buffer_max_size_in_mb",
+    "failover_strategy",
+    "validation",
+];
+/// Keys of the documentation that a later version will read: an error rather than a silent no-op,
+/// since somebody who writes `redact` relies on it.
+const KEYS_LATER: [&str; 8] = [
+    "tls",
+    "api_tls",
+    "include",
+    "exclude",
+    "redact",
+    "keep_events",
+    "redis",
+    "spool",
+];
+
+const PREFETCH_DEFAULT: u32 = 1000;
+const PREFETCH_MAX: u32 = 10_000;
+const MIB: f64 = 1_048_576.0;
+/// A batch window never rounds down to nothing.
+const WINDOW_MIN: Duration = Duration::from_millis(1);
+/// AMQP names are short strings.
+const AMQP_NAME_MAX: usize = 255;
+
+/// What the subscriptions are read against: the agent's place and the values for all of them.
+pub struct Given<'a> {
+    pub mode: Mode,
+    /// Overrules every subscription's (Leek without authentication).
+    pub org_name: Option<String>,
+    /// The local agent's key, or the key for subscriptions without one of their own.
+    pub app_key: Option<Secret>,
+    /// For subscriptions without one of their own; checked already.
+    pub api_url: Option<String>,
+    /// Reads a key file, or says why not.
+    pub read_key: &'a dyn Fn(&str) -> Result<Secret, String>,
+}
+
+/// Checks a list of subscriptions; the faults come in the list's order.
+pub fn subscriptions(list: &[Value], given: &Given<'_>) -> Result<Vec<Subscription>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut names = BTreeMap::new();
+    let mut checked = Vec::new();
+    for (index, value) in list.iter().enumerate() {
+        let place = format!("subscriptions[{index}]");
+        let Value::Object(keys) = value else {
+            faults.push(Fault::new(place, kind(value), "expected an object"));
+            continue;
+        };
+        let mut fields = Fields::new(place, keys);
+        unknown_keys(&mut fields);
+        let subscription = subscription(&mut fields, given);
+        unique_name(&mut fields, index, &mut names);
+        faults.append(&mut fields.faults);
+        checked.extend(subscription);
+    }
+    if faults.is_empty() {
+        Ok(checked)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Every key is read before the first `?`, so that none hides another's fault.
+fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscription, Faulty> {
+    let brokers = brokers(fields);
+    let exchange = amqp_name(fields, "exchange", "celeryev");
+    let queue = amqp_name(fields, "queue", "leek.fanout");
+    let routing_key = amqp_name(fields, "routing_key", "#");
+    let org_name = org_name(fields, given);
+    let app_name = lower_case(fields, "app_name");
+    let app_env = lower_case(fields, "app_env");
+    let app_key = app_key(fields, given);
+    let api_url = api_url(fields, given);
+    let prefetch = prefetch_count(fields);
+    let pool = fields.whole("concurrency_pool_size", 1..=20, "1 to 20");
+    let batch = batch_limits(fields, prefetch);
+    let buffer = fields.whole("buffer_max_size_in_mb", 1..=256, "1 to 256");
+    let failover = failover_strategy(fields);
+    let validation = validation(fields);
+
+    let (app_name, app_env) = (app_name?, app_env?);
+    Ok(Subscription {
+        name: format!("{app_name}-{app_env}"),
+        brokers: brokers?,
+        failover: failover?.unwrap_or(FailoverStrategy::RoundRobin),
+        exchange: exchange?,
+        queue: queue?,
+        routing_key: routing_key?,
+        org_name: org_name?,
+        app_name,
+        app_env,
+        app_key: app_key?,
+        api_url: api_url?,
+        prefetch_count: u16::try_from(prefetch?).expect("prefetch_count is at most 10000"),
+        concurrency_pool_size: pool?.unwrap_or(1) as usize,
+        batch: batch?,
+        buffer_bytes: buffer?.unwrap_or(16) as usize * 1_048_576,
+        validation: validation?.unwrap_or_default(),
+    })
+}
+
+fn unknown_keys(fields: &mut Fields<'_>) {
+    for key in fields.names() {
+        if KEYS_LATER.contains(&key) {
+            fields.fault_plain(key, "not supported yet by this version");
+        } else if !KEYS.contains(&key) {
+            let known = nearest(key, KEYS.into_iter().chain(KEYS_LATER));
+            let hint = format!("did you mean {}?", known.expect("there are known keys"));
+            fields.fault(key, "unknown key", &hint);
+        }
+    }
+}
+
+/// A name is taken by the first subscription that carries it.
+fn unique_name(fields: &mut Fields<'_>, index: usize, names: &mut BTreeMap<String, usize>) {
+    let text = |key| fields.get(key).and_then(Value::as_str);
+    let (Some(app_name), Some(app_env)) = (text("app_name"), text("app_env")) else {
+        return;
+    };
+    let name = format!("{app_name}-{app_env}");
+    let first = *names.entry(name.clone()).or_insert(index);
+    if first != index {
+        let expected = format!(
+            "expected a name of its own, subscriptions[{first}] has the same app_name and app_env"
+        );
+        fields.fault("app_name", quoted(&name), &expected);
+    }
+}
+
+fn brokers(fields: &mut Fields<'_>) -> Result<Vec<Broker>, Faulty> {
+    let expected = "expected a broker's URL";
+    let Some(text) = fields.secret("broker", expected)? else {
+        return Err(fields.fault("broker", "missing", expected));
+    };
+    url::brokers(text).map_err(|faults| {
+        for fault in faults {
+            fields.fault("broker", fault.found, &fault.expected);
+        }
+        Faulty
+    })
+}
+
+fn amqp_name(fields: &mut Fields<'_>, key: &str, default: &str) -> Result<String, Faulty> {
+    let expected = "expected 1 to 255 bytes without control characters";
+    let accept = |text: &str| {
+        (1..=AMQP_NAME_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+    };
+    let text = fields.text_where(key, expected, accept)?;
+    Ok(text.unwrap_or(default).into())
+}
+
+fn org_name(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<String, Faulty> {
+    if let Some(forced) = &given.org_name {
+        return Ok(forced.clone());
+    }
+    match fields.text_where("org_name", HEADER_EXPECTED, is_header_text)? {
+        Some(text) => Ok(text.into()),
+        None => Err(fields.fault("org_name", "missing", "expected the organisation's name")),
+    }
+}
+
+fn lower_case(fields: &mut Fields<'_>, key: &str) -> Result<String, Faulty> {
+    let expected = "expected lower-case letters only";
+    let accept =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase());
+    match fields.text_where(key, expected, accept)? {
+        Some(text) => Ok(text.into()),
+        None => Err(fields.fault(key, "missing", expected)),
+    }
+}
+
+/// A local agent's key is Leek's; elsewhere the subscription's own comes before the one for all.
+fn app_key(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Secret, Faulty> {
+    if given.mode == Mode::Local {
+        return given.app_key.clone().ok_or(Faulty);
+    }
+    let own = own_app_key(fields, given)?;
+    own.or_else(|| given.app_key.clone()).ok_or_else(|| {
+        let expected = "expected app_key or app_key_file here, or --app-key for all subscriptions";
+        fields.fault("app_key", "missing", expected)
+    })
+}
+
+fn own_app_key(fields: &mut Fields<'_>, given: &Given<'_>) -> Read<Secret> {
+    let key = fields.secret_where("app_key", HEADER_EXPECTED, is_header_text);
+    let file = fields.text("app_key_file", "expected a file's name");
+    match (key?, file?) {
+        (None, None) => Ok(None),
+        (Some(key), None) => Ok(Some(Secret::new(key))),
+        (None, Some(file)) => (given.read_key)(file)
+            .map(Some)
+            .map_err(|reason| fields.fault("app_key_file", quoted(file), &reason)),
+        (Some(_), Some(_)) => Err(fields.fault(
+            "app_key_file",
+            "app_key is given too",
+            "expected one of them",
+        )),
+    }
+}
+
+fn api_url(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<String, Faulty> {
+    if given.mode == Mode::Local {
+        return Ok(LOCAL_API_URL.into());
+    }
+    match (
+        fields.secret("api_url", "expected an http or https URL")?,
+        &given.api_url,
+    ) {
+        (Some(own), _) => {
+            url::api(own).map_err(|fault| fields.fault("api_url", fault.found, &fault.expected))
+        }
+        (None, Some(common)) => Ok(common.clone()),
+        (None, None) => {
+            let expected = "expected an http or https URL here, or --api-url for all subscriptions";
+            Err(fields.fault("api_url", "missing", expected))
+        }
+    }
+}
+
+fn prefetch_count(fields: &mut Fields<'_>) -> Result<u32, Faulty> {
+    let count = fields.whole("prefetch_count", 1000..=PREFETCH_MAX, "1000 to 10000")?;
+    Ok(count.unwrap_or(PREFETCH_DEFAULT))
+}
+
+/// More messages than the broker hands out would never fill a batch, hence the bound; where
+/// prefetch_count itself is at fault, its largest value stands in.
+fn batch_limits(
+    fields: &mut Fields<'_>,
+    prefetch: Result<u32, Faulty>,
+) -> Result<BatchLimits, Faulty> {
+    let most = prefetch.unwrap_or(PREFETCH_MAX);
+    let range = format!("1 to {most} (prefetch_count)");
+    let size = fields.fraction("batch_max_size_in_mb", 10);
+    let messages = fields.whole("batch_max_number_of_messages", 1..=most, &range);
+    let window = fields.fraction("batch_max_window_in_seconds", 20);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let max_bytes = (size?.unwrap_or(1.0) * MIB).ceil() as usize;
+    Ok(BatchLimits {
+        max_bytes,
+        max_messages: messages?.unwrap_or(most) as usize,
+        window: Duration::from_secs_f64(window?.unwrap_or(5.0)).max(WINDOW_MIN),
+    })
+}
+
+fn failover_strategy(fields: &mut Fields<'_>) -> Read<FailoverStrategy> {
+    let choices = [
+        ("round-robin", FailoverStrategy::RoundRobin),
+        ("shuffle", FailoverStrategy::Shuffle),
+    ];
+    fields.choice("failover_strategy", &choices)
+}
+
+fn validation(fields: &mut Fields<'_>) -> Read<Validation> {
+    let choices = [
+        ("tolerant", Validation::Tolerant),
+        ("strict", Validation::Strict),
+    ];
+    fields.choice("validation", &choices)
+}

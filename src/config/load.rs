@@ -1,0 +1,149 @@
+//! Sources → [`Config`]: brings together the subscriptions' text, Leek's environment and the values
+//! for all subscriptions. Knows nothing of options and their precedence; that is `cli`'s.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::Duration;
+
+use super::environment::{HEADER_EXPECTED, LeekEnvironment, is_header_text};
+use super::fault::{Fault, Report};
+use super::{Config, Mode, check, raw};
+use crate::secret::Secret;
+
+/// No file that the agent reads at start is larger; keeps a name such as /dev/zero harmless.
+const FILE_MAX: u64 = 16 * 1024 * 1024;
+
+const NO_SUBSCRIPTIONS: [&str; 5] = [
+    "no subscriptions: leek-agent does not know which broker to read",
+    "write a JSON list of subscriptions to a file, configs/subscriptions.example.json shows how",
+    "then start: leek-agent --subscriptions FILE",
+    "or put the list itself into the environment variable LEEK_AGENT_SUBSCRIPTIONS",
+    "and see that all is well: leek-agent check --offline",
+];
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The list of subscriptions, if there is one.
+    pub list: Option<Listed>,
+    pub leek: LeekEnvironment,
+    /// For subscriptions without a key of their own.
+    pub app_key: Option<Secret>,
+    /// For subscriptions without an address of their own; checked already.
+    pub api_url: Option<String>,
+    pub shutdown_timeout: Duration,
+}
+
+/// The text of a list and what to call the place it was read from. Holds secrets, hence no `Debug`
+/// of the text.
+#[derive(Clone)]
+pub struct Listed {
+    pub source: String,
+    pub text: String,
+}
+
+impl std::fmt::Debug for Listed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listed")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks everything; whatever is wrong goes into `report`.
+pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
+    let app_key = match sources.leek.mode {
+        Mode::Standalone => sources.app_key.clone(),
+        Mode::Local => sources
+            .leek
+            .local_key()
+            .map_err(|fault| report.push(&fault))
+            .ok(),
+    };
+    let Some(listed) = &sources.list else {
+        report.advise(&NO_SUBSCRIPTIONS);
+        return None;
+    };
+    let list = raw::list(&listed.source, &listed.text)
+        .map_err(|fault| report.push(&fault))
+        .ok()?;
+    if list.is_empty() {
+        let expected = "expected at least one subscription";
+        report.push(&Fault::new(&listed.source, "an empty list", expected));
+    }
+    let given = check::Given {
+        mode: sources.leek.mode,
+        org_name: sources.leek.org_name.clone(),
+        app_key,
+        api_url: sources.api_url.clone(),
+        read_key: &read_key_file,
+    };
+    let subscriptions = check::subscriptions(&list, &given)
+        .map_err(|faults| report.push_section(&listed.source, &faults))
+        .ok()?;
+    report.is_empty().then_some(Config {
+        subscriptions,
+        mode: sources.leek.mode,
+        shutdown_timeout: sources.shutdown_timeout,
+    })
+}
+
+/// Reads a text file that belongs to the configuration.
+pub fn read_text_file(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Reads an application key from a file; the newline that editors leave at its end is taken off.
+pub fn read_key_file(path: &str) -> Result<Secret, String> {
+    let text = read_text_file(path)
+        .map_err(|error| format!("expected a file that can be read ({error})"))?;
+    let key = text.trim_end_matches(['\r', '\n']);
+    if key.is_empty() {
+        return Err("expected a key in the file, it is empty".into());
+    }
+    if !is_header_text(key) {
+        return Err(HEADER_EXPECTED.replace("expected", "expected in the file"));
+    }
+    Ok(Secret::new(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_files_lose_their_last_newline() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        let name = path.to_str().expect("UTF-8");
+        for (text, expected) in [
+            ("k1\n", Ok("k1")),
+            ("k1\r\n", Ok("k1")),
+            ("k1", Ok("k1")),
+            ("\n", Err("expected a key in the file, it is empty")),
+        ] {
+            std::fs::write(&path, text).expect("written");
+            let key = read_key_file(name).map(|key| key.expose().to_owned());
+            assert_eq!(key.as_deref().map_err(String::as_str), expected);
+        }
+        std::fs::write(&path, "two\nlines").expect("written");
+        let reason = read_key_file(name).expect_err("two lines");
+        assert!(
+            reason.contains("printable ASCII") && !reason.contains("lines"),
+            "{reason}"
+        );
+        let reason = read_key_file("/no/such").expect_err("no file");
+        assert!(reason.contains("No such file"), "{reason}");
+    }
+
+    #[test]
+    fn debug_shows_no_subscription_text() {
+        let listed = Listed {
+            source: "subs.json".into(),
+            text: "hunter2".into(),
+        };
+        assert!(!format!("{listed:?}").contains("hunter2"));
+    }
+}
