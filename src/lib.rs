@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod config;
 pub mod document;
+pub mod http;
 pub mod pipeline;
 pub mod secret;
 pub mod upload;
