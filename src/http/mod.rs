@@ -172,6 +172,11 @@ impl Connection {
         }
     }
 
+    /// The socket failed: nothing more can be said.
+    pub fn abort(&mut self) {
+        self.end();
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due. None while the request is being
     /// answered: how long that takes is the caller's affair.
     pub fn deadline(&self) -> Option<Instant> {
@@ -229,6 +234,12 @@ impl Connection {
             State::Body(_) | State::Linger => true,
             State::Ready(_) | State::Busy(_) | State::Ended => false,
         }
+    }
+
+    /// True once all is said and the client has to end: the socket's writing side is to be shut
+    /// down, so that a client which reads to the end finds it.
+    pub fn wants_shutdown(&self) -> bool {
+        matches!(self.state, State::Linger) && self.output.is_empty()
     }
 
     /// True once the socket is to be closed.

@@ -207,7 +207,10 @@ fn a_trickled_request_is_late_however_busy_it_looks() {
     }
     assert!(output(&connection).starts_with("HTTP/1.1 408 "));
     send_all(&mut connection, now);
-    assert!(connection.wants_read(), "lingers");
+    assert!(
+        connection.wants_read() && connection.wants_shutdown(),
+        "lingers"
+    );
     connection.handle_input(b"more", now);
     connection.handle_timeout(now + LINGER);
     assert!(connection.is_ended());
