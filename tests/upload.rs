@@ -413,3 +413,23 @@ fn an_uploader_is_dropped_with_a_request_under_way() {
     // The thread is gone, and its way of telling with it.
     assert!(reports.recv_timeout(DEADLINE).is_err());
 }
+
+#[test]
+fn plain_http_where_tls_was_expected_is_said() {
+    let address = server(|mut peer| {
+        let _ = peer.0.fill_buf();
+        peer.send("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        // Until the client is gone, so that it reads the answer first.
+        let _ = peer.0.read_to_end(&mut Vec::new());
+    });
+    let (uploader, reports) = uploader(format!("https://{address}"), 1);
+    uploader.submit(Job::Probe);
+    let report = reports.recv_timeout(DEADLINE).unwrap();
+    let Report::Probed(Err(Verdict::Unwell { reason, .. })) = &report else {
+        panic!("{report:?}")
+    };
+    assert!(
+        reason.starts_with("tls: ") && reason.ends_with("may speak plain http"),
+        "{reason}"
+    );
+}
