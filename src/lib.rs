@@ -7,6 +7,7 @@ pub mod cli;
 mod nearest;
 
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod exit;
 pub mod logging;
@@ -14,6 +15,7 @@ pub mod process_title;
 pub mod secret;
 
 pub mod document;
+pub mod http;
 pub mod pipeline;
 
 pub mod upload;

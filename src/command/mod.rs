@@ -1,0 +1,3 @@
+//! The commands besides `run`: each does one thing and ends.
+
+pub mod sink;
