@@ -164,7 +164,7 @@ fn port_after_colon(text: &str) -> Result<Option<u16>, String> {
             Ok(port) => Ok(Some(port)),
         },
         _ => Err("expected a port from 1 to 65535 after the host; \
-                  special characters in a password are written %XX, \"@\" as %40, \"/\" as %2F"
+                  in a password \"@\" is written %40 and \"/\" is written %2F"
             .into()),
     }
 }
