@@ -52,6 +52,7 @@ pub fn brokers(text: &str) -> Result<Vec<Broker>, Vec<UrlFault>> {
 
 /// The address of a Leek API, a path prefix kept, without a trailing slash.
 pub fn api(text: &str) -> Result<String, UrlFault> {
+    let text = text.trim();
     let fault = |expected: &str| UrlFault::new(masked(text), expected);
     let expected = "expected http://HOST:PORT or https://HOST:PORT, a path may follow";
     let (scheme, rest) = text.split_once("://").ok_or_else(|| fault(expected))?;
@@ -216,7 +217,9 @@ fn bracketed(host: &str) -> String {
 /// Without `@` what looks like a port may be a password cut off at a stray `/` or `#`, so all from
 /// the colon on goes.
 fn masked(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let parts = url.split_once("://");
+    let Some((scheme, rest)) = parts.filter(|(scheme, _)| scheme.chars().all(is_scheme)) else {
         return HIDDEN.into();
     };
     let shown = match rest.rsplit_once('@') {
@@ -400,6 +403,7 @@ mod tests {
             "redis://:hunter2@host",
             "kafka://:hunter2@host",
             "user:hunter2@host",
+            "user:hunter2@amqp://host",
             "amqp:/user:hunter2@host",
         ] {
             let faults = format!("{:?}", brokers(url).expect_err(url));
@@ -419,6 +423,7 @@ mod tests {
             ("http://h", "http://h"),
             ("HTTPS://h:8443/", "https://h:8443"),
             ("https://h/leek/api//", "https://h/leek/api"),
+            (" http://h\n", "http://h"),
             ("http://[::1]:5000/x", "http://[::1]:5000/x"),
         ] {
             assert_eq!(api(text).as_deref(), Ok(expected));
@@ -431,7 +436,7 @@ mod tests {
             "http:///x",
             "http://h?x",
             "http://h:x",
-            "http://h /",
+            "http://h /x",
         ] {
             assert!(api(text).is_err(), "{text}");
         }
