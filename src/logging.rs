@@ -132,14 +132,15 @@ impl State {
     ) -> io::Result<()> {
         let mut entry = Entry::of_record(record, wall_ms);
         let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, held_back) in limit.expired(now) {
-            let line = Entry::of_key(&key, wall_ms, held_back).line(self.format);
-            writeln!(out, "{line}")?;
-        }
+        // Before the counts that are due, so that this message carries its own.
         let verdict = match record.level() {
             log::Level::Debug | log::Level::Trace => Verdict::Pass { held_back: 0 },
             _ => limit.check(key(record, &entry), now),
         };
+        for (key, held_back) in limit.expired(now) {
+            let line = Entry::of_key(&key, wall_ms, held_back).line(self.format);
+            writeln!(out, "{line}")?;
+        }
         match verdict {
             Verdict::HoldBack => Ok(()),
             Verdict::Pass { held_back } => {

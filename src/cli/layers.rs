@@ -160,10 +160,8 @@ impl<'a> Layers<'a> {
 
 /// The keys of a configuration file.
 fn config_file(found: &Found) -> Result<Map<String, Value>, Fault> {
-    let text = read_text_file(&found.text).map_err(|error| {
-        let expected = format!("expected a file that can be read ({error})");
-        Fault::new(&found.place, quoted(&found.text), expected)
-    })?;
+    let text = read_text_file(&found.text)
+        .map_err(|expected| Fault::new(&found.place, quoted(&found.text), expected))?;
     match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
         Ok(Value::Object(keys)) => Ok(keys),
         Ok(other) => Err(Fault::new(

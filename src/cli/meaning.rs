@@ -248,8 +248,7 @@ impl Meaning<'_> {
                 let source = found.text;
                 Some(Some(Listed { source, text }))
             }
-            Err(error) => {
-                let expected = format!("expected a file that can be read ({error})");
+            Err(expected) => {
                 let fault = Fault::new(found.place, quoted(&found.text), expected);
                 self.layers.config.push(&fault);
                 None

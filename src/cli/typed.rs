@@ -6,11 +6,12 @@ use argh::{EarlyExit, FromArgs};
 /// Moves Celery events from message brokers to the Leek API. Without a command it runs.
 #[derive(FromArgs, Debug)]
 #[argh(
-    note = "Options stand before or after the command. @FILE is replaced by the options in that \
-file. Every option has an environment variable: LEEK_AGENT_ and its name in upper case, such as \
-LEEK_AGENT_LOG_LEVEL (for --subscriptions: LEEK_AGENT_SUBSCRIPTIONS_FILE; LEEK_AGENT_SUBSCRIPTIONS \
-holds the list itself). The command line comes before the environment, the environment before the \
---config file.",
+    note = "Options stand before or after the command; @FILE is replaced by the options in that\n  \
+file. Every option has an environment variable: LEEK_AGENT_ and its name in upper case,\n  \
+such as LEEK_AGENT_LOG_LEVEL. The command line comes before the environment, the\n  \
+environment before the --config file. Two variables are special:\n  \
+LEEK_AGENT_SUBSCRIPTIONS holds the JSON list itself and comes before any file,\n  \
+LEEK_AGENT_SUBSCRIPTIONS_FILE stands for --subscriptions.",
     example = "check the configuration without touching any broker:\n  \
 {command_name} check --offline --subscriptions subs.json",
     example = "empty the queues once, from cron:\n  \
@@ -65,7 +66,11 @@ pub enum TypedCommand {
 
 /// Consume and deliver until told to stop. This is the default command.
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "run")]
+#[argh(
+    subcommand,
+    name = "run",
+    note = "Options that every command takes: leek-agent --help"
+)]
 pub struct TypedRun {
     /// stop once the queues are empty and everything is delivered
     #[argh(switch)]
@@ -83,7 +88,11 @@ pub struct TypedRun {
 
 /// Validate the configuration, then test every broker and API. Consumes nothing.
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "check")]
+#[argh(
+    subcommand,
+    name = "check",
+    note = "Options that every command takes: leek-agent --help"
+)]
 pub struct TypedCheck {
     /// validate only, touch no network
     #[argh(switch)]
@@ -93,9 +102,13 @@ pub struct TypedCheck {
 /// Turn JSON lines on stdin into Leek documents on stdout. A line is one batch: an event, or a list
 /// of message bodies, each an event or a list of events.
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "transform")]
+#[argh(
+    subcommand,
+    name = "transform",
+    note = "Options that every command takes: leek-agent --help"
+)]
 pub struct TypedTransform {
-    /// the environment in the documents
+    /// the environment in the documents (default: qa)
     #[argh(option, arg_name = "NAME")]
     pub app_env: Option<String>,
     /// the value of updated_at in milliseconds (default: the clock)
@@ -109,7 +122,11 @@ pub struct TypedTransform {
 /// Stand in for the Leek API, to commission a gateway with: check the headers, answer as the API
 /// does, print the documents as JSON lines.
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "sink")]
+#[argh(
+    subcommand,
+    name = "sink",
+    note = "Options that every command takes: leek-agent --help"
+)]
 pub struct TypedSink {
     /// address and port to listen on, such as 127.0.0.1:5000
     #[argh(option, arg_name = "A:P")]

@@ -52,7 +52,9 @@ const KEYS_LATER: [&str; 8] = [
 
 const PREFETCH_DEFAULT: u32 = 1000;
 const PREFETCH_MAX: u32 = 10_000;
-const MIB: f64 = 1_048_576.0;
+/// MB of the ring: minutes of an ordinary site's events, small beside a gateway's memory.
+const BUFFER_DEFAULT: u32 = 16;
+const MIB: u32 = 1_048_576;
 /// A batch window never rounds down to nothing.
 const WINDOW_MIN: Duration = Duration::from_millis(1);
 /// AMQP names are short strings.
@@ -130,7 +132,7 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
         prefetch_count: u16::try_from(prefetch?).expect("prefetch_count is at most 10000"),
         concurrency_pool_size: pool?.unwrap_or(1) as usize,
         batch: batch?,
-        buffer_bytes: buffer?.unwrap_or(16) as usize * 1_048_576,
+        buffer_bytes: (buffer?.unwrap_or(BUFFER_DEFAULT) * MIB) as usize,
         validation: validation?.unwrap_or_default(),
     })
 }
@@ -270,7 +272,7 @@ fn batch_limits(
     let messages = fields.whole("batch_max_number_of_messages", 1..=most, &range);
     let window = fields.fraction("batch_max_window_in_seconds", 20);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let max_bytes = (size?.unwrap_or(1.0) * MIB).ceil() as usize;
+    let max_bytes = (size?.unwrap_or(1.0) * f64::from(MIB)).ceil() as usize;
     Ok(BatchLimits {
         max_bytes,
         max_messages: messages?.unwrap_or(most) as usize,

@@ -88,8 +88,19 @@ pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
     })
 }
 
-/// Reads a text file that belongs to the configuration.
-pub fn read_text_file(path: &str) -> io::Result<String> {
+/// Reads a text file that belongs to the configuration, or says what was expected of it.
+pub fn read_text_file(path: &str) -> Result<String, String> {
+    read_bounded(path).map_err(|error| {
+        let reason = error.to_string();
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        format!(
+            "expected a file that can be read: {}",
+            reason.to_lowercase()
+        )
+    })
+}
+
+fn read_bounded(path: &str) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_MAX).read_to_string(&mut text)?;
     Ok(text)
@@ -97,8 +108,7 @@ pub fn read_text_file(path: &str) -> io::Result<String> {
 
 /// Reads an application key from a file; the newline that editors leave at its end is taken off.
 pub fn read_key_file(path: &str) -> Result<Secret, String> {
-    let text = read_text_file(path)
-        .map_err(|error| format!("expected a file that can be read ({error})"))?;
+    let text = read_text_file(path)?;
     let key = text.trim_end_matches(['\r', '\n']);
     if key.is_empty() {
         return Err("expected a key in the file, it is empty".into());
@@ -135,7 +145,7 @@ mod tests {
             "{reason}"
         );
         let reason = read_key_file("/no/such").expect_err("no file");
-        assert!(reason.contains("No such file"), "{reason}");
+        assert!(reason.contains("no such file"), "{reason}");
     }
 
     #[test]

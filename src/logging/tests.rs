@@ -104,6 +104,19 @@ fn repeats_are_held_back_and_told() {
 }
 
 #[test]
+fn the_next_repeat_that_passes_carries_the_count() {
+    let start = clock::monotonic();
+    let state = state(Format::Json);
+    for _ in 0..9 {
+        written(&state, log::Level::Warn, &[], start);
+    }
+    let later = start + Duration::from_secs(61);
+    let text = written(&state, log::Level::Warn, &[], later);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.ends_with(",\"held_back\":4}\n"), "{text}");
+}
+
+#[test]
 fn levels_go_by_both_names() {
     for (text, level) in [
         ("INFO", LevelFilter::Info),
