@@ -6,4 +6,7 @@
 pub mod clock;
 pub mod config;
 pub mod document;
+pub mod event;
+pub mod json;
+pub mod python;
 pub mod secret;

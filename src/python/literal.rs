@@ -1,0 +1,520 @@
+//! The grammar of `ast.literal_eval` in Python 3.9, as a parser that evaluates nothing else.
+//!
+//! Bounded like CPython's tokenizer: at most 200 brackets open at once, so recursion stays shallow.
+//! Not reproduced: `\N{NAME}` escapes, whose table of names would outweigh the rest of the agent.
+
+use std::borrow::Cow;
+
+use super::number::{MAX_INT_DIGITS, radix_to_decimal};
+use super::set_order;
+use super::value::{Places, Value};
+
+/// CPython's tokenizer refuses the 201st open bracket.
+const MAX_BRACKETS: usize = 200;
+
+/// Why a text is no literal; Python would raise SyntaxError, ValueError or TypeError.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotLiteral;
+
+pub(super) type Parsed<T> = Result<T, NotLiteral>;
+
+/// Parses a literal. `text` is generalised UTF-8; a surrogate in it makes it no literal.
+pub fn parse(text: &[u8]) -> Result<Value<'_>, NotLiteral> {
+    if text.contains(&0) || std::str::from_utf8(text).is_err() {
+        return Err(NotLiteral);
+    }
+    let mut parser = Parser {
+        text,
+        at: 0,
+        brackets: 0,
+    };
+    parser.skip_empty_lines()?;
+    let value = parser.expressions()?;
+    parser.finish()?;
+    Ok(value)
+}
+
+/// What Python's syntax tree would be, as far as signs and sums ask.
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    /// A number without sign: may take one, or be added to.
+    Number,
+    /// A number with a sign.
+    Signed,
+    Other,
+}
+
+pub(super) struct Parser<'a> {
+    pub(super) text: &'a [u8],
+    pub(super) at: usize,
+    brackets: usize,
+}
+
+impl<'a> Parser<'a> {
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.peek_at(0)
+    }
+
+    pub(super) fn peek_at(&self, ahead: usize) -> Option<u8> {
+        self.text.get(self.at + ahead).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// The length of the line end here: `\n`, `\r` or both; 0 where there is none.
+    pub(super) fn line_end(&self) -> usize {
+        match (self.peek(), self.peek_at(1)) {
+            (Some(b'\r'), Some(b'\n')) => 2,
+            (Some(b'\n' | b'\r'), _) => 1,
+            _ => 0,
+        }
+    }
+
+    /// Lines of blanks and comments before the value. A value that is indented is an error.
+    fn skip_empty_lines(&mut self) -> Parsed<()> {
+        loop {
+            let indented = self.indentation();
+            self.comment();
+            match self.line_end() {
+                0 if self.peek() == Some(b'\\') => return self.blanks(),
+                0 if indented || self.peek().is_none() => return Err(NotLiteral),
+                0 => return Ok(()),
+                length => self.at += length,
+            }
+        }
+    }
+
+    /// Skips blanks at the start of a line; true if they indent (a form feed starts over).
+    fn indentation(&mut self) -> bool {
+        let mut indented = false;
+        while let Some(blank @ (b' ' | b'\t' | b'\x0c')) = self.peek() {
+            indented = blank != b'\x0c';
+            self.at += 1;
+        }
+        indented
+    }
+
+    fn comment(&mut self) {
+        if self.peek() == Some(b'#') {
+            while self.peek().is_some() && self.line_end() == 0 {
+                self.at += 1;
+            }
+        }
+    }
+
+    /// Skips what may stand between two tokens; line ends only inside brackets.
+    pub(super) fn blanks(&mut self) -> Parsed<()> {
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\t' | b'\x0c') => self.at += 1,
+                Some(b'#') => self.comment(),
+                Some(b'\n' | b'\r') if self.brackets > 0 => self.at += 1,
+                Some(b'\\') => {
+                    self.at += 1;
+                    let length = self.line_end();
+                    self.at += length;
+                    if length == 0 || self.peek().is_none() {
+                        return Err(NotLiteral);
+                    }
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// After the value: nothing but empty lines, the last one without blanks.
+    fn finish(&mut self) -> Parsed<()> {
+        self.blanks()?;
+        while self.peek().is_some() {
+            match self.line_end() {
+                0 => return Err(NotLiteral),
+                length => self.at += length,
+            }
+            let indented = self.indentation();
+            if indented && self.peek().is_none() {
+                return Err(NotLiteral);
+            }
+            self.comment();
+        }
+        Ok(())
+    }
+
+    /// One value, or several with commas: a tuple without brackets.
+    fn expressions(&mut self) -> Parsed<Value<'a>> {
+        let first = self.expression()?;
+        if !self.take(b',') {
+            return Ok(first);
+        }
+        let mut items = vec![first];
+        self.blanks()?;
+        while self.peek().is_some() && self.line_end() == 0 {
+            items.push(self.expression()?);
+            if !self.take(b',') {
+                break;
+            }
+            self.blanks()?;
+        }
+        Ok(Value::Tuple(items))
+    }
+
+    /// A value and the blanks behind it.
+    fn expression(&mut self) -> Parsed<Value<'a>> {
+        self.sum().map(|(value, _)| value)
+    }
+
+    /// A value, or a complex number written as a sum: `1+2j`.
+    fn sum(&mut self) -> Parsed<(Value<'a>, Shape)> {
+        let (left, shape) = self.signed()?;
+        self.blanks()?;
+        let Some(sign @ (b'+' | b'-')) = self.peek() else {
+            return Ok((left, shape));
+        };
+        self.at += 1;
+        self.blanks()?;
+        let (right, right_shape) = self.atom()?;
+        self.blanks()?;
+        if shape == Shape::Other || right_shape != Shape::Number {
+            return Err(NotLiteral);
+        }
+        let real = as_float(&left)?;
+        match (right, sign) {
+            (Value::Complex(zero, imaginary), b'+') => {
+                Ok((Value::Complex(real + zero, 0.0 + imaginary), Shape::Other))
+            }
+            (Value::Complex(zero, imaginary), _) => {
+                Ok((Value::Complex(real - zero, 0.0 - imaginary), Shape::Other))
+            }
+            _ => Err(NotLiteral),
+        }
+    }
+
+    fn signed(&mut self) -> Parsed<(Value<'a>, Shape)> {
+        let Some(sign @ (b'+' | b'-')) = self.peek() else {
+            return self.atom();
+        };
+        self.at += 1;
+        self.blanks()?;
+        match self.atom()? {
+            (value, Shape::Number) if sign == b'-' => Ok((negate(value), Shape::Signed)),
+            (value, Shape::Number) => Ok((value, Shape::Signed)),
+            _ => Err(NotLiteral),
+        }
+    }
+
+    fn atom(&mut self) -> Parsed<(Value<'a>, Shape)> {
+        let value = match self.peek().ok_or(NotLiteral)? {
+            b'(' => return self.round(),
+            b'[' => {
+                self.open()?;
+                Value::List(self.items(b']', Vec::new())?)
+            }
+            b'{' => self.curly()?,
+            b'\'' | b'"' => self.strings()?,
+            b'.' if self.text[self.at..].starts_with(b"...") => {
+                self.at += 3;
+                Value::Ellipsis
+            }
+            b'.' | b'0'..=b'9' => return Ok((self.number()?, Shape::Number)),
+            b'a'..=b'z' | b'A'..=b'Z' => self.word()?,
+            _ => return Err(NotLiteral),
+        };
+        Ok((value, Shape::Other))
+    }
+
+    /// Steps over an opening bracket and the blanks behind it.
+    fn open(&mut self) -> Parsed<()> {
+        self.at += 1;
+        self.brackets += 1;
+        if self.brackets > MAX_BRACKETS {
+            return Err(NotLiteral);
+        }
+        self.blanks()
+    }
+
+    /// Steps over a closing bracket, if it is here.
+    fn close(&mut self, bracket: u8) -> bool {
+        let closed = self.take(bracket);
+        self.brackets -= usize::from(closed);
+        closed
+    }
+
+    /// The rest of a bracket: items, commas between them and one allowed behind the last.
+    fn items(&mut self, bracket: u8, mut items: Vec<Value<'a>>) -> Parsed<Vec<Value<'a>>> {
+        while !self.close(bracket) {
+            items.push(self.expression()?);
+            if self.take(b',') {
+                self.blanks()?;
+            } else if self.peek() != Some(bracket) {
+                return Err(NotLiteral);
+            }
+        }
+        Ok(items)
+    }
+
+    /// A tuple, or one value in brackets, which keeps its shape: `-(1)` is a number.
+    fn round(&mut self) -> Parsed<(Value<'a>, Shape)> {
+        self.open()?;
+        if self.close(b')') {
+            return Ok((Value::Tuple(Vec::new()), Shape::Other));
+        }
+        let (first, shape) = self.sum()?;
+        if self.close(b')') {
+            return Ok((first, shape));
+        }
+        if !self.take(b',') {
+            return Err(NotLiteral);
+        }
+        self.blanks()?;
+        Ok((Value::Tuple(self.items(b')', vec![first])?), Shape::Other))
+    }
+
+    /// A dict or a set.
+    fn curly(&mut self) -> Parsed<Value<'a>> {
+        self.open()?;
+        if self.close(b'}') {
+            return Ok(Value::Dict(Vec::new()));
+        }
+        let first = self.expression()?;
+        if self.peek() == Some(b':') {
+            return self.dict(first);
+        }
+        if !self.take(b',') && self.peek() != Some(b'}') {
+            return Err(NotLiteral);
+        }
+        self.blanks()?;
+        let items = self.items(b'}', vec![first])?;
+        Ok(Value::Set(set_order::order(distinct(items)?)))
+    }
+
+    fn dict(&mut self, first: Value<'a>) -> Parsed<Value<'a>> {
+        let mut items = Vec::new();
+        let mut key = first;
+        loop {
+            if !self.take(b':') {
+                return Err(NotLiteral);
+            }
+            self.blanks()?;
+            items.push((key, self.expression()?));
+            let comma = self.take(b',');
+            self.blanks()?;
+            if self.close(b'}') {
+                return distinct_keys(items).map(Value::Dict);
+            }
+            if !comma {
+                return Err(NotLiteral);
+            }
+            key = self.expression()?;
+        }
+    }
+
+    /// A name that is a value, `set()`, or the prefix of a string.
+    fn word(&mut self) -> Parsed<Value<'a>> {
+        let rest = &self.text[self.at..];
+        let length = rest.iter().take_while(|byte| is_word(**byte)).count();
+        if let Some(b'\'' | b'"') = rest.get(length) {
+            return self.strings();
+        }
+        self.at += length;
+        match &rest[..length] {
+            b"None" => Ok(Value::None),
+            b"True" => Ok(Value::Bool(true)),
+            b"False" => Ok(Value::Bool(false)),
+            b"set" => self.empty_set(),
+            _ => Err(NotLiteral),
+        }
+    }
+
+    fn empty_set(&mut self) -> Parsed<Value<'a>> {
+        self.blanks()?;
+        if self.peek() != Some(b'(') {
+            return Err(NotLiteral);
+        }
+        self.open()?;
+        if self.close(b')') {
+            Ok(Value::Set(Vec::new()))
+        } else {
+            Err(NotLiteral)
+        }
+    }
+
+    /// A number without sign. What follows it is the caller's to judge, but no name may.
+    fn number(&mut self) -> Parsed<Value<'a>> {
+        let value = match (self.peek(), self.peek_at(1).map(|byte| byte | 0x20)) {
+            (Some(b'0'), Some(b'x')) => self.radix(16)?,
+            (Some(b'0'), Some(b'o')) => self.radix(8)?,
+            (Some(b'0'), Some(b'b')) => self.radix(2)?,
+            _ => self.decimal()?,
+        };
+        match self.peek() {
+            Some(byte) if is_word(byte) => Err(NotLiteral),
+            _ => Ok(value),
+        }
+    }
+
+    /// `0x1F`, also with single underscores before digits.
+    fn radix(&mut self, radix: u32) -> Parsed<Value<'a>> {
+        let start = self.at;
+        self.at += 2;
+        self.take(b'_');
+        let digits = self.digits(radix);
+        if digits.is_empty() {
+            return Err(NotLiteral);
+        }
+        let source = std::str::from_utf8(&self.text[start..self.at]).map_err(|_| NotLiteral)?;
+        Ok(
+            match radix_to_decimal(&without_underscores(digits), radix) {
+                Some(decimal) => Value::Int(decimal.into()),
+                None => Value::OverlongInt(source.into()),
+            },
+        )
+    }
+
+    fn decimal(&mut self) -> Parsed<Value<'a>> {
+        let start = self.at;
+        let whole = self.digits(10);
+        let mut is_float = false;
+        if self.take(b'.') {
+            is_float = true;
+            if self.digits(10).is_empty() && whole.is_empty() {
+                return Err(NotLiteral);
+            }
+        }
+        is_float |= self.exponent();
+        let source = &self.text[start..self.at];
+        if self.peek().map(|byte| byte | 0x20) == Some(b'j') {
+            self.at += 1;
+            return parse_float(source).map(|imaginary| Value::Complex(0.0, imaginary));
+        }
+        if is_float {
+            parse_float(source).map(Value::Float)
+        } else {
+            parse_int(source)
+        }
+    }
+
+    /// Steps over `e5`, `E+5`, `e-0_5`, if it is here.
+    fn exponent(&mut self) -> bool {
+        let start = self.at;
+        if self.peek().map(|byte| byte | 0x20) == Some(b'e') {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            if !self.digits(10).is_empty() {
+                return true;
+            }
+        }
+        self.at = start;
+        false
+    }
+
+    /// Digits with single underscores between them; empty where there is none.
+    fn digits(&mut self, radix: u32) -> &'a [u8] {
+        let start = self.at;
+        let is_digit = |byte: Option<u8>| byte.is_some_and(|byte| char::from(byte).is_digit(radix));
+        while is_digit(self.peek())
+            || (self.at > start && self.peek() == Some(b'_') && is_digit(self.peek_at(1)))
+        {
+            self.at += 1;
+        }
+        &self.text[start..self.at]
+    }
+}
+
+/// Part of a name or a number: another one may not follow directly.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+fn without_underscores(digits: &[u8]) -> Cow<'_, [u8]> {
+    if !digits.contains(&b'_') {
+        return Cow::Borrowed(digits);
+    }
+    digits
+        .iter()
+        .copied()
+        .filter(|&byte| byte != b'_')
+        .collect()
+}
+
+fn parse_float(source: &[u8]) -> Parsed<f64> {
+    let digits = without_underscores(source);
+    let text = std::str::from_utf8(&digits).map_err(|_| NotLiteral)?;
+    text.parse().map_err(|_| NotLiteral)
+}
+
+/// Zeros may lead only where nothing else follows.
+fn parse_int<'a>(source: &'a [u8]) -> Parsed<Value<'a>> {
+    let digits = without_underscores(source);
+    if digits.iter().all(|&digit| digit == b'0') {
+        return Ok(Value::Int("0".into()));
+    }
+    if digits[0] == b'0' || digits.len() > MAX_INT_DIGITS {
+        return Err(NotLiteral);
+    }
+    let text = match digits {
+        Cow::Borrowed(digits) => std::str::from_utf8(digits).map(Cow::Borrowed).ok(),
+        Cow::Owned(digits) => String::from_utf8(digits).map(Cow::Owned).ok(),
+    };
+    text.map(Value::Int).ok_or(NotLiteral)
+}
+
+fn negate(value: Value<'_>) -> Value<'_> {
+    match value {
+        Value::Int(digits) if digits == "0" => Value::Int(digits),
+        Value::Int(digits) => Value::Int(format!("-{digits}").into()),
+        Value::OverlongInt(source) => Value::OverlongInt(format!("-{source}").into()),
+        Value::Float(number) => Value::Float(-number),
+        Value::Complex(real, imaginary) => Value::Complex(-real, -imaginary),
+        other => other,
+    }
+}
+
+/// The left side of a complex sum. An integer beyond a float's range raises in Python.
+fn as_float(value: &Value<'_>) -> Parsed<f64> {
+    match value {
+        Value::Float(number) => Ok(*number),
+        Value::Int(digits) => digits
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite())
+            .ok_or(NotLiteral),
+        _ => Err(NotLiteral),
+    }
+}
+
+/// Equal items become one, the first.
+fn distinct(items: Vec<Value<'_>>) -> Parsed<Vec<Value<'_>>> {
+    if !items.iter().all(Value::is_hashable) {
+        return Err(NotLiteral);
+    }
+    if items.len() < 2 {
+        return Ok(items);
+    }
+    let mut places = Places::default();
+    Ok(items
+        .into_iter()
+        .filter(|item| places.find(item).is_none())
+        .collect())
+}
+
+/// Equal keys become one: the first key, with the last value.
+fn distinct_keys<'a>(items: Vec<(Value<'a>, Value<'a>)>) -> Parsed<Vec<(Value<'a>, Value<'a>)>> {
+    if !items.iter().all(|(key, _)| key.is_hashable()) {
+        return Err(NotLiteral);
+    }
+    if items.len() < 2 {
+        return Ok(items);
+    }
+    let mut places = Places::default();
+    let mut distinct: Vec<(Value<'a>, Value<'a>)> = Vec::with_capacity(items.len());
+    for (key, value) in items {
+        match places.find(&key) {
+            Some(place) => distinct[place].1 = value,
+            None => distinct.push((key, value)),
+        }
+    }
+    Ok(distinct)
+}
