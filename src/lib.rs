@@ -4,6 +4,7 @@
 //! (ARCHITECTURE.md). Nothing here chooses an exit code: `main` alone does.
 
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod document;
 pub mod event;

@@ -91,7 +91,7 @@ inputs! {
     Result "result" String Task Optional Some(Field::Result),
     Runtime "runtime" Number Task Optional Some(Field::Runtime),
     Exception "exception" String Task Optional Some(Field::Exception),
-    Traceback "traceback" String Task Optional Some(Field::Traceback),
+    Traceback "traceback" String Task Optional None,
     Terminated "terminated" Bool Task Optional Some(Field::Terminated),
     Expired "expired" Bool Task Optional Some(Field::Expired),
     Requeue "requeue" Bool Task Optional Some(Field::Requeue),

@@ -12,6 +12,8 @@ const HEADER: &[u8] = b"Traceback (most recent call last):";
 /// The derived fields of a traceback. Texts are generalised UTF-8.
 #[derive(Debug, PartialEq)]
 pub struct Analysis<'a> {
+    /// What the document has as `traceback`.
+    pub traceback: &'a [u8],
     pub lang: &'static str,
     pub error_type: &'a [u8],
     pub message: Cow<'a, [u8]>,
@@ -22,12 +24,13 @@ pub struct Analysis<'a> {
 /// Reads a traceback, with the exception that its event names.
 pub fn analyse<'a>(traceback: &'a [u8], exception: Option<&'a [u8]>) -> Analysis<'a> {
     if contains(traceback, RETRY) {
-        return retry(exception);
+        return retry(traceback, exception);
     }
     let trace = text::cut(traceback, MAX_LENGTH);
     if !is_python(trace) {
         let nothing = &b""[..];
         return Analysis {
+            traceback: trace,
             lang: "unknown",
             error_type: nothing,
             message: nothing.into(),
@@ -36,6 +39,7 @@ pub fn analyse<'a>(traceback: &'a [u8], exception: Option<&'a [u8]>) -> Analysis
     }
     let (error_type, message) = last_error(trace).unwrap_or_default();
     Analysis {
+        traceback: trace,
         lang: "python",
         error_type,
         message: message.into(),
@@ -44,9 +48,10 @@ pub fn analyse<'a>(traceback: &'a [u8], exception: Option<&'a [u8]>) -> Analysis
 }
 
 /// A task that asks for another try: its exception says more than the traceback of Celery.
-fn retry(exception: Option<&[u8]>) -> Analysis<'_> {
+fn retry<'a>(traceback: &'a [u8], exception: Option<&'a [u8]>) -> Analysis<'a> {
     let trace = [b"celery.exceptions.Retry: ", exception.unwrap_or(b"None")].concat();
     Analysis {
+        traceback,
         lang: "python",
         error_type: b"celery.exceptions.Retry",
         message: text::cut(exception.unwrap_or_default(), MAX_LENGTH).into(),

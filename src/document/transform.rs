@@ -8,7 +8,7 @@ use super::field::{ARGS, Field, State};
 use super::input::{Input, Inputs, Need, Rule, Scope};
 use super::kwargs;
 use super::stamp::Stamp;
-use super::traceback;
+use super::traceback::{self, Analysis};
 use super::{Document, Kind, Rejected, Repair, Repairs, Span, Validation};
 use crate::event::RawEvent;
 use crate::json::read;
@@ -338,10 +338,7 @@ impl<'c> Builder<'c> {
         if let Some(text) = string(inputs, Input::Kwargs) {
             self.kwargs(&text)?;
         }
-        if let Some(text) = string(inputs, Input::Traceback) {
-            self.traceback(&text, string(inputs, Input::Exception).as_deref());
-        }
-        Ok(())
+        self.traceback(inputs)
     }
 
     /// The hostname is that of the client that sent a task, else that of its worker.
@@ -359,16 +356,18 @@ impl<'c> Builder<'c> {
 
     /// Module and function of the name, split at its last dot, which no escape contains.
     fn name_parts(&mut self) {
-        let span = self.document.spans[Field::Name as usize].range();
-        let name = self.encoder.out[span.start + 1..span.end - 1].to_vec();
-        let dot = name.iter().rposition(|&byte| byte == b'.');
-        let module = dot.map_or(&b""[..], |dot| &name[..dot]);
-        let function = dot.map_or(&name[..], |dot| &name[dot + 1..]);
+        let quoted = self.document.spans[Field::Name as usize].range();
+        let name = quoted.start + 1..quoted.end - 1;
+        let dot = self.encoder.out[name.clone()]
+            .iter()
+            .rposition(|&byte| byte == b'.');
+        let module = dot.map_or(name.start..name.start, |dot| name.start..name.start + dot);
+        let function = dot.map_or(name.clone(), |dot| name.start + dot + 1..name.end);
         self.field(Field::NameParts, |out| {
             out.raw(b"{\"module\": \"");
-            out.raw(module);
+            out.again(module);
             out.raw(b"\", \"function\": \"");
-            out.raw(function);
+            out.again(function);
             out.raw(b"\"}");
         });
     }
@@ -422,8 +421,22 @@ impl<'c> Builder<'c> {
         Ok(())
     }
 
-    fn traceback(&mut self, text: &[u8], exception: Option<&[u8]>) {
-        let analysis = traceback::analyse(text, exception);
+    fn traceback(&mut self, inputs: &Inputs<'_>) -> Result<(), Rejected> {
+        let Some(value) = inputs.get(Input::Traceback) else {
+            return Ok(());
+        };
+        let Admitted::Json(json) = self.admit(Input::Traceback, value)? else {
+            return Ok(());
+        };
+        let text = read::decode(read::unquoted(json));
+        let exception = string(inputs, Input::Exception);
+        let analysis = traceback::analyse(&text, exception.as_deref());
+        self.field(Field::Traceback, |out| out.string(analysis.traceback));
+        self.analysis(&analysis);
+        Ok(())
+    }
+
+    fn analysis(&mut self, analysis: &Analysis<'_>) {
         self.field(Field::Lang, |out| out.string(analysis.lang.as_bytes()));
         self.field(Field::Error, |out| {
             out.raw(b"{\"type\": ");
@@ -437,11 +450,11 @@ impl<'c> Builder<'c> {
             out.raw(b"{\"raw\": ");
             let start = out.out.len();
             out.string(&analysis.trace);
-            let trace = out.out[start..].to_vec();
+            let trace = start..out.out.len();
             out.raw(b", \"text\": ");
-            out.raw(&trace);
+            out.again(trace.clone());
             out.raw(b", \"wc\": ");
-            out.raw(&trace);
+            out.again(trace);
             out.raw(b"}");
         });
     }

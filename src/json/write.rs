@@ -1,6 +1,7 @@
 //! JSON as Python's `json` and simplejson write it: ASCII only, floats by `repr`.
 
 use std::io::Write;
+use std::ops::Range;
 
 use super::read::{self, Kind};
 use crate::python::number::write_float;
@@ -52,6 +53,13 @@ impl Encoder {
     pub fn raw(&mut self, json: &[u8]) {
         if self.has_room(json.len()) {
             self.out.extend_from_slice(json);
+        }
+    }
+
+    /// Appends once more what was written before.
+    pub fn again(&mut self, written: Range<usize>) {
+        if self.has_room(written.len()) {
+            self.out.extend_from_within(written);
         }
     }
 
