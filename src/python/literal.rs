@@ -44,6 +44,15 @@ enum Shape {
     Other,
 }
 
+/// How a line begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Indent {
+    None,
+    Some,
+    /// Before a comment or behind a hidden line end, blanks do not count.
+    Forgiven,
+}
+
 pub(super) struct Parser<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
@@ -77,25 +86,50 @@ impl<'a> Parser<'a> {
     /// Lines of blanks and comments before the value. A value that is indented is an error.
     fn skip_empty_lines(&mut self) -> Parsed<()> {
         loop {
-            let indented = self.indentation();
-            self.comment();
+            let indent = self.line_start()?;
             match self.line_end() {
-                0 if self.peek() == Some(b'\\') => return self.blanks(),
-                0 if indented || self.peek().is_none() => return Err(NotLiteral),
+                0 if indent == Indent::Some || self.peek().is_none() => return Err(NotLiteral),
                 0 => return Ok(()),
                 length => self.at += length,
             }
         }
     }
 
-    /// Skips blanks at the start of a line; true if they indent (a form feed starts over).
-    fn indentation(&mut self) -> bool {
-        let mut indented = false;
-        while let Some(blank @ (b' ' | b'\t' | b'\x0c')) = self.peek() {
-            indented = blank != b'\x0c';
+    /// Skips blanks and a comment at the start of a line. A form feed or a backslash at the line's
+    /// end starts the indentation over.
+    fn line_start(&mut self) -> Parsed<Indent> {
+        let mut indent = Indent::None;
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\t') if indent == Indent::None => indent = Indent::Some,
+                Some(b' ' | b'\t') => {}
+                Some(b'\x0c') => indent = Indent::None,
+                Some(b'\\') => {
+                    self.continuation()?;
+                    indent = Indent::Forgiven;
+                    continue;
+                }
+                _ => break,
+            }
             self.at += 1;
         }
-        indented
+        if self.peek() == Some(b'#') {
+            self.comment();
+            indent = Indent::Forgiven;
+        }
+        Ok(indent)
+    }
+
+    /// Steps over a backslash and the line end that it hides; something must follow.
+    fn continuation(&mut self) -> Parsed<()> {
+        self.at += 1;
+        let length = self.line_end();
+        self.at += length;
+        if length == 0 || self.peek().is_none() {
+            Err(NotLiteral)
+        } else {
+            Ok(())
+        }
     }
 
     fn comment(&mut self) {
@@ -113,14 +147,7 @@ impl<'a> Parser<'a> {
                 Some(b' ' | b'\t' | b'\x0c') => self.at += 1,
                 Some(b'#') => self.comment(),
                 Some(b'\n' | b'\r') if self.brackets > 0 => self.at += 1,
-                Some(b'\\') => {
-                    self.at += 1;
-                    let length = self.line_end();
-                    self.at += length;
-                    if length == 0 || self.peek().is_none() {
-                        return Err(NotLiteral);
-                    }
-                }
+                Some(b'\\') => self.continuation()?,
                 _ => return Ok(()),
             }
         }
@@ -134,11 +161,9 @@ impl<'a> Parser<'a> {
                 0 => return Err(NotLiteral),
                 length => self.at += length,
             }
-            let indented = self.indentation();
-            if indented && self.peek().is_none() {
+            if self.line_start()? == Indent::Some && self.peek().is_none() {
                 return Err(NotLiteral);
             }
-            self.comment();
         }
         Ok(())
     }
