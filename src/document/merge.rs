@@ -180,7 +180,7 @@ fn mixed(state: State) -> String {
 /// The documents of one open batch, merged by id, in order of first appearance.
 #[derive(Debug, Default)]
 pub struct Merger {
-    documents: Vec<Document>,
+    pub(super) documents: Vec<Document>,
     /// From id to place in `documents`. Tasks and workers share it, as in Leek.
     places: HashMap<Box<[u8]>, usize>,
     events: usize,

@@ -4,6 +4,7 @@
 //! that will be posted, so that merging and posting only copy bytes. The format is Leek's; the
 //! tolerant mode differs where Leek would drop or choke on an event ([`Repair`] lists how).
 
+mod admit;
 mod args;
 mod body;
 mod datetime;
@@ -13,6 +14,8 @@ mod kwargs;
 mod merge;
 mod repair;
 mod stamp;
+#[cfg(test)]
+mod tests;
 mod traceback;
 mod transform;
 

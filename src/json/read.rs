@@ -99,10 +99,11 @@ fn unicode_escape(rest: &[u8]) -> (u32, usize) {
     let Some(unit) = hex4(rest, 2) else {
         return (0xfffd, 2);
     };
-    if (0xd800..=0xdbff).contains(&unit) && rest.get(6..8) == Some(b"\\u") {
-        if let Some(low @ 0xdc00..=0xdfff) = hex4(rest, 8) {
-            return (0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00), 12);
-        }
+    if (0xd800..=0xdbff).contains(&unit)
+        && rest.get(6..8) == Some(b"\\u")
+        && let Some(low @ 0xdc00..=0xdfff) = hex4(rest, 8)
+    {
+        return (0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00), 12);
     }
     (unit, 6)
 }

@@ -98,11 +98,11 @@ impl Encoder {
             let Some((mut code_point, mut length)) = text::first(rest) else {
                 break;
             };
-            if let 0xd800..=0xdbff = code_point {
-                if let Some((low @ 0xdc00..=0xdfff, more)) = text::first(&rest[length..]) {
-                    code_point = 0x1_0000 + ((code_point - 0xd800) << 10) + (low - 0xdc00);
-                    length += more;
-                }
+            if let 0xd800..=0xdbff = code_point
+                && let Some((low @ 0xdc00..=0xdfff, more)) = text::first(&rest[length..])
+            {
+                code_point = 0x1_0000 + ((code_point - 0xd800) << 10) + (low - 0xdc00);
+                length += more;
             }
             rest = &rest[length..];
             self.code_point(code_point);

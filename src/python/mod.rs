@@ -5,9 +5,12 @@
 
 pub mod literal;
 pub mod number;
+mod number_literal;
 pub mod repr;
 pub mod set_order;
 mod string_literal;
 mod tables;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod value;
