@@ -6,7 +6,6 @@ use super::input::{Input, Need, Rule};
 use super::transform::{Builder, invalid};
 use super::{Rejected, Repair, Validation};
 use crate::json::read;
-use crate::python::number::whole_part;
 
 /// A load average has three numbers. Whatever else a worker sends there has to be read as a tree,
 /// which takes many times its memory.
@@ -18,6 +17,8 @@ pub enum Admitted<'a> {
     Json(&'a [u8]),
     /// An integer's digits.
     Int(Cow<'a, str>),
+    /// The whole part of a float.
+    Whole(f64),
     /// Nothing: null, or repaired away.
     Absent,
 }
@@ -102,13 +103,13 @@ impl Builder<'_> {
                 return Ok(Admitted::Json(value));
             }
             self.repairs.add(Repair::IntegerForm);
-            return Ok(Admitted::Int(whole_part(number).into()));
+            return Ok(Admitted::Whole(number));
         }
         if input != Input::Utcoffset {
             return Err(refuse());
         }
         self.repair(Repair::FractionalUtcoffset, refuse)?;
-        Ok(Admitted::Int(whole_part(number.floor()).into()))
+        Ok(Admitted::Whole(number.floor()))
     }
 
     fn string_as_int<'a>(

@@ -61,7 +61,9 @@ macro_rules! inputs {
             }),*];
 
             fn named(name: &[u8]) -> Option<Input> {
-                $(if name == $name.as_bytes() { return Some(Input::$input); })*
+                $(if name == $name.as_bytes() {
+                    return Some(Input::$input);
+                })*
                 None
             }
         }

@@ -1,5 +1,6 @@
 //! `kwargs` → `kwargs_flattened`: one object whose keys are paths.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -54,7 +55,10 @@ pub fn flatten(
         out.raw(b"{}");
         return Ok(LeftOut::Nothing);
     };
-    let mut flattener = Flattener::default();
+    let mut flattener = Flattener {
+        scratch: Vec::with_capacity(kwargs.len() * 2),
+        ..Flattener::default()
+    };
     flattener.dict(items, 1);
     flattener.finish(validation, out)
 }
@@ -132,16 +136,26 @@ impl Flattener {
     }
 
     fn dict(&mut self, items: &[(Value<'_>, Value<'_>)], depth: usize) {
-        for (key, value) in TextKeys::new(items).iter() {
-            self.ambiguous |= key.is_empty() || key.contains(&b'.');
-            let length = self.path.len();
-            if length > 0 {
-                self.path.push(b'.');
-            }
-            self.path.extend_from_slice(key);
-            self.value(value, depth);
-            self.path.truncate(length);
+        if items.iter().all(|(key, _)| matches!(key, Value::Str(_))) {
+            items
+                .iter()
+                .for_each(|(key, value)| self.member(&text_key(key), value, depth));
+        } else {
+            text_keys(items)
+                .iter()
+                .for_each(|(key, value)| self.member(key, value, depth));
         }
+    }
+
+    fn member(&mut self, key: &[u8], value: &Value<'_>, depth: usize) {
+        self.ambiguous |= key.is_empty() || key.contains(&b'.');
+        let length = self.path.len();
+        if length > 0 {
+            self.path.push(b'.');
+        }
+        self.path.extend_from_slice(key);
+        self.value(value, depth);
+        self.path.truncate(length);
     }
 
     fn list(&mut self, items: &[Value<'_>], depth: usize) {
@@ -257,39 +271,26 @@ impl Flattener {
     }
 }
 
-/// The items of a dict with their keys as text; `str()` may make two keys one.
-struct TextKeys<'v, 'a> {
-    items: Vec<(std::borrow::Cow<'v, [u8]>, &'v Value<'a>)>,
-}
-
-impl<'v, 'a> TextKeys<'v, 'a> {
-    fn new(dict: &'v [(Value<'a>, Value<'a>)]) -> Self {
-        let mut items = Vec::with_capacity(dict.len());
-        let all_text = dict.iter().all(|(key, _)| matches!(key, Value::Str(_)));
-        let mut places = HashMap::new();
-        for (key, value) in dict {
-            let key = text_key(key);
-            if !all_text {
-                if let Some(&place) = places.get(&key) {
-                    let item: &mut (_, &'v Value<'a>) = &mut items[place];
-                    item.1 = value;
-                    continue;
-                }
+/// The items of a dict with their keys as text, by which two keys may become one.
+fn text_keys<'v, 'a>(dict: &'v [(Value<'a>, Value<'a>)]) -> Vec<(Cow<'v, [u8]>, &'v Value<'a>)> {
+    let mut items: Vec<(Cow<'v, [u8]>, &'v Value<'a>)> = Vec::with_capacity(dict.len());
+    let mut places: HashMap<Cow<'v, [u8]>, usize> = HashMap::new();
+    for (key, value) in dict {
+        let key = text_key(key);
+        match places.get(&key) {
+            Some(&place) => items[place].1 = value,
+            None => {
                 places.insert(key.clone(), items.len());
+                items.push((key, value));
             }
-            items.push((key, value));
         }
-        TextKeys { items }
     }
-
-    fn iter(&self) -> impl Iterator<Item = (&[u8], &'v Value<'a>)> {
-        self.items.iter().map(|(key, value)| (&**key, *value))
-    }
+    items
 }
 
-fn text_key<'v>(key: &'v Value<'_>) -> std::borrow::Cow<'v, [u8]> {
+fn text_key<'v>(key: &'v Value<'_>) -> Cow<'v, [u8]> {
     if let Value::Str(text) = key {
-        return std::borrow::Cow::Borrowed(text);
+        return Cow::Borrowed(text);
     }
     let mut text = Limited::new(usize::MAX);
     repr::write_str(key, &mut text);
@@ -358,11 +359,11 @@ fn write_json_list(items: &[Value<'_>], out: &mut Vec<u8>) {
 
 fn write_json_dict(items: &[(Value<'_>, Value<'_>)], out: &mut Vec<u8>) {
     out.push(b'{');
-    for (index, (key, value)) in TextKeys::new(items).iter().enumerate() {
+    for (index, (key, value)) in text_keys(items).into_iter().enumerate() {
         if index > 0 {
             out.extend_from_slice(b", ");
         }
-        write_json_string(key, out);
+        write_json_string(&key, out);
         out.extend_from_slice(b": ");
         write_json_text(value, out);
     }

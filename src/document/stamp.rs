@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::json::read::{self, Kind};
+use crate::json::write::Encoder;
 use crate::python::number::whole_part;
 
 /// Seconds since 1970, as sent.
@@ -29,18 +30,23 @@ impl Stamp {
         }
     }
 
-    /// Milliseconds, cut towards zero, in decimal digits. A float is multiplied as a float.
-    pub fn milliseconds(&self) -> String {
+    /// Writes milliseconds, cut towards zero. A float is multiplied as a float.
+    pub fn write_milliseconds(&self, out: &mut Encoder) {
         match self {
-            Stamp::Int(digits) if &**digits == "0" => "0".to_owned(),
-            Stamp::Int(digits) => format!("{digits}000"),
-            Stamp::Float(number) => {
-                let milliseconds = number * 1000.0;
-                if milliseconds.abs() < 1e18 {
-                    return (milliseconds as i64).to_string();
-                }
-                whole_part(milliseconds)
+            Stamp::Int(digits) if &**digits == "0" => out.raw(b"0"),
+            Stamp::Int(digits) => {
+                out.raw(digits.as_bytes());
+                out.raw(b"000");
             }
+            Stamp::Float(number) => out.whole(number * 1000.0),
+        }
+    }
+
+    /// Writes the number as Python prints it; `sent` is the text that it was read from.
+    pub fn write(&self, sent: &[u8], out: &mut Encoder) {
+        match self {
+            Stamp::Int(digits) => out.raw(digits.as_bytes()),
+            Stamp::Float(number) => out.float_text(sent, *number),
         }
     }
 
@@ -81,6 +87,7 @@ fn compare_digits(left: &str, right: &str) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::write::Surrogates;
 
     fn stamp(text: &str) -> Stamp {
         Stamp::read(text.as_bytes()).unwrap()
@@ -137,7 +144,9 @@ mod tests {
             } else {
                 expected.to_owned()
             };
-            assert_eq!(stamp(text).milliseconds(), expected);
+            let mut out = Encoder::new(Vec::new(), Surrogates::Keep, usize::MAX);
+            stamp(text).write_milliseconds(&mut out);
+            assert_eq!(out.out, expected.as_bytes());
         }
         assert_eq!(Stamp::read(b"NaN"), None);
         assert_eq!(Stamp::read(b"1.7976931348623157e308"), None);

@@ -154,13 +154,14 @@ impl<'c> Builder<'c> {
             Kind::Worker => b"\"worker\"",
         };
         let state = self.document.state;
-        let milliseconds = self.document.stamp.milliseconds();
         let context = self.context;
         self.field(Field::AppEnv, |out| out.string(context.app_env.as_bytes()));
         self.field(Field::Kind, |out| out.raw(kind));
         self.field(Field::State, |out| out.raw(state.json().as_bytes()));
         self.field(Field::UpdatedAt, |out| out.int(context.now_ms));
-        self.field(Field::Timestamp, |out| out.raw(milliseconds.as_bytes()));
+        let start = self.encoder.out.len();
+        self.document.stamp.write_milliseconds(&mut self.encoder);
+        self.span(Field::Timestamp, start);
         self.same(state.since(), Field::Timestamp);
         Ok(())
     }
@@ -182,10 +183,10 @@ impl<'c> Builder<'c> {
                 _ => {}
             }
         }
-        let stamp = inputs.get(Input::Timestamp).unwrap_or(b"0");
-        self.field(Field::ExactTimestamp, |out| {
-            _ = write::transcode(stamp, out)
-        });
+        let start = self.encoder.out.len();
+        let sent = inputs.get(Input::Timestamp).unwrap_or_default();
+        self.document.stamp.write(sent, &mut self.encoder);
+        self.span(Field::ExactTimestamp, start);
         Ok(())
     }
 
@@ -194,6 +195,7 @@ impl<'c> Builder<'c> {
         match self.admit(input, value)? {
             Admitted::Absent => return Ok(()),
             Admitted::Int(digits) => self.encoder.raw(digits.as_bytes()),
+            Admitted::Whole(number) => self.encoder.whole(number),
             Admitted::Json(json) => {
                 if write::transcode(json, &mut self.encoder).is_err() {
                     self.encoder.out.truncate(start);

@@ -299,26 +299,39 @@ pub fn hex4(text: &[u8], at: usize) -> Option<u32> {
 
 /// How many bytes from the start of `text` are neither quote, backslash nor control character.
 pub fn plain_length(text: &[u8]) -> usize {
-    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    // Eight at a time: a body is mostly text, and this is where the time goes.
-    let mut chunks = text.chunks_exact(8);
-    let mut length = 0;
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(chunk.try_into().expect("a chunk of eight"));
-        let marks = special_marks(word);
-        if marks != 0 {
-            return length + marks.trailing_zeros() as usize / 8;
-        }
-        length += 8;
-    }
-    let rest = chunks.remainder();
-    length + rest.iter().position(is_special).unwrap_or(rest.len())
+    length_until(text, special_marks)
 }
 
-/// The top bit of each byte that is special; bits above the first such byte may be wrong.
-fn special_marks(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
+/// How many bytes stand before the first one that `marks` marks.
+///
+/// Eight at a time: a body is mostly text, and this is where the time goes.
+pub fn length_until(text: &[u8], marks: impl Fn(u64) -> u64) -> usize {
+    let (chunks, rest) = text.as_chunks::<8>();
+    for (index, &chunk) in chunks.iter().enumerate() {
+        let marked = marks(u64::from_le_bytes(chunk));
+        if marked != 0 {
+            return index * 8 + marked.trailing_zeros() as usize / 8;
+        }
+    }
+    // Padded with a byte that is never marked.
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let marked = marks(u64::from_le_bytes(last));
+    let length = if marked == 0 {
+        rest.len()
+    } else {
+        marked.trailing_zeros() as usize / 8
+    };
+    chunks.len() * 8 + length
+}
+
+/// A one in each byte.
+pub const ONES: u64 = 0x0101_0101_0101_0101;
+/// The top bit of each byte.
+pub const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// The top bit of each byte that ends plain text; bits above the first such byte may be wrong.
+pub fn special_marks(word: u64) -> u64 {
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
     let quotes = zeros(word ^ (ONES * u64::from(b'"')));
     let backslashes = zeros(word ^ (ONES * u64::from(b'\\')));

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::ops::Range;
 
 use super::read::{self, Kind};
-use crate::python::number::write_float;
+use super::scan::{ONES, TOPS, length_until, special_marks};
+use crate::python::number::{whole_part, write_float};
 use crate::python::text;
 use crate::python::value::Value;
 
@@ -158,6 +159,15 @@ impl Encoder {
         write!(self.out, "{number}").expect("a Vec takes every write");
     }
 
+    /// Appends a finite float without its fraction, as an integer.
+    pub fn whole(&mut self, number: f64) {
+        if number.abs() < 1e18 {
+            self.int(number as i64);
+        } else {
+            self.raw(whole_part(number).as_bytes());
+        }
+    }
+
     /// Appends a finite float.
     pub fn float(&mut self, number: f64) {
         write_float(&mut self.out, number);
@@ -222,10 +232,12 @@ pub struct NotFinite;
 
 /// How many bytes from the start of `text` stand for themselves in an ASCII JSON string.
 fn ascii_plain_length(text: &[u8]) -> usize {
-    let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7e if *byte != b'"' && *byte != b'\\');
-    text.iter()
-        .position(|byte| !is_plain(byte))
-        .unwrap_or(text.len())
+    length_until(text, |word| special_marks(word) | beyond_ascii_marks(word))
+}
+
+/// The top bit of each byte from 0x7f on; bits above the first such byte may be wrong.
+fn beyond_ascii_marks(word: u64) -> u64 {
+    (word | word.wrapping_add(ONES)) & TOPS
 }
 
 /// Whether the text of a float is surely what `repr` would print, so that it need not be printed

@@ -9,6 +9,9 @@ use super::value::{Places, Value};
 /// CPython's tokenizer refuses the 201st open bracket.
 const MAX_BRACKETS: usize = 200;
 
+/// Room made at once for the items of a tuple.
+const USUAL_ITEMS: usize = 4;
+
 /// Why a text is no literal; Python would raise SyntaxError, ValueError or TypeError.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotLiteral;
@@ -291,7 +294,9 @@ impl<'a> Parser<'a> {
             return Err(NotLiteral);
         }
         self.blanks()?;
-        Ok((Value::Tuple(self.items(b')', vec![first])?), Shape::Other))
+        let mut items = Vec::with_capacity(USUAL_ITEMS);
+        items.push(first);
+        Ok((Value::Tuple(self.items(b')', items)?), Shape::Other))
     }
 
     /// A dict or a set.
