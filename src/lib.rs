@@ -15,7 +15,10 @@ pub mod process_title;
 pub mod secret;
 
 pub mod document;
+pub mod event;
 pub mod http;
+pub mod json;
 pub mod pipeline;
+pub mod python;
 
 pub mod upload;

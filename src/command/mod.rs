@@ -1,3 +1,4 @@
 //! The commands besides `run`: each does one thing and ends.
 
 pub mod sink;
+pub mod transform;
