@@ -3,6 +3,23 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// Both clocks, read together and handed down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// For every deadline.
+    pub instant: Instant,
+    /// For time stamps only: milliseconds since 1970-01-01 UTC.
+    pub wall_ms: i64,
+}
+
+/// What time it is.
+pub fn now() -> Now {
+    Now {
+        instant: monotonic(),
+        wall_ms: wall_ms(),
+    }
+}
+
 /// Monotonic time: deadlines, backoff, windows. Never jumps.
 pub fn monotonic() -> Instant {
     Instant::now()

@@ -3,17 +3,20 @@
 //! The modules stand in reading order; imports go one way, `runtime → shells → core`
 //! (ARCHITECTURE.md). Nothing here chooses an exit code: `main` alone does.
 
+// What the agent was told.
 pub mod cli;
+pub mod config;
 mod nearest;
 
+// The ground everything stands on.
 pub mod clock;
-pub mod command;
-pub mod config;
 pub mod exit;
 pub mod logging;
 pub mod process_title;
 pub mod secret;
 
+// The core, in the order data flows: pure, `now` comes in as an argument.
+pub mod delivery;
 pub mod document;
 pub mod event;
 pub mod http;
@@ -21,4 +24,6 @@ pub mod json;
 pub mod pipeline;
 pub mod python;
 
+// The shells.
+pub mod command;
 pub mod upload;

@@ -5,6 +5,7 @@
 //! between batches.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -15,9 +16,11 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
-use ureq::{Agent, AsSendBody, Body};
+use ureq::{Agent, AsSendBody};
 
 use crate::clock;
+use crate::config::Subscription;
+use crate::document::Body;
 use crate::pipeline::verdict::{Answer, MAX_ANSWER, Verdict, classify, classify_probe};
 use crate::secret::Secret;
 
@@ -48,13 +51,52 @@ pub struct Endpoint {
     pub app_env: String,
 }
 
+impl Endpoint {
+    /// Where a subscription's documents go.
+    pub fn of(subscription: &Subscription) -> Self {
+        Endpoint {
+            subscription: subscription.name.clone(),
+            api_url: subscription.api_url.clone(),
+            app_key: subscription.app_key.clone(),
+            org_name: subscription.org_name.clone(),
+            app_name: subscription.app_name.clone(),
+            app_env: subscription.app_env.clone(),
+        }
+    }
+}
+
 /// One request.
 #[derive(Debug)]
 pub enum Job {
     /// Does the API answer? `GET {api_url}/v1/events/process` must give 200.
     Probe,
     /// One batch: a JSON list of documents.
-    Post { id: u64, body: Arc<[u8]> },
+    Post { id: u64, body: PostBody },
+}
+
+/// What is posted: a whole batch as it was sealed, without a copy, or some of its documents.
+#[derive(Debug, Clone)]
+pub enum PostBody {
+    Whole(Arc<Body>),
+    Part(Vec<u8>),
+}
+
+impl PostBody {
+    /// Those documents of `body`.
+    pub fn new(body: Arc<Body>, documents: Range<usize>) -> Self {
+        if documents == (0..body.documents()) {
+            PostBody::Whole(body)
+        } else {
+            PostBody::Part(body.slice(documents))
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            PostBody::Whole(body) => body.bytes(),
+            PostBody::Part(bytes) => bytes,
+        }
+    }
 }
 
 /// What became of a [`Job`]: exactly one for each.
@@ -180,7 +222,8 @@ impl Courier {
         match job {
             Job::Probe => Report::Probed(guarded(|| self.probe()).unwrap_or_else(Err)),
             Job::Post { id, body } => {
-                let verdict = guarded(|| self.post(&body)).unwrap_or_else(|panicked| panicked);
+                let verdict =
+                    guarded(|| self.post(body.bytes())).unwrap_or_else(|panicked| panicked);
                 Report::Posted { id, verdict }
             }
         }
@@ -209,7 +252,7 @@ impl Courier {
 
 impl Received {
     /// Reads an answer to its end, or to [`MAX_ANSWER`]: a longer one closes its connection.
-    fn read(response: Response<Body>) -> Result<Self, Verdict> {
+    fn read(response: Response<ureq::Body>) -> Result<Self, Verdict> {
         let (head, mut body) = response.into_parts();
         let header = |name| head.headers.get(name)?.to_str().ok().map(str::to_owned);
         let mut received = Received {

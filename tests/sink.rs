@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use leek_agent::command::sink::{Options, Sink, SinkError};
 use leek_agent::pipeline::verdict::Verdict;
 use leek_agent::secret::Secret;
-use leek_agent::upload::{Endpoint, Job, Report, Uploader};
+use leek_agent::upload::{Endpoint, Job, PostBody, Report, Uploader};
 use tempfile::TempDir;
 use ureq::Agent;
 
@@ -237,7 +236,7 @@ fn an_uploader_is_content_with_it() {
     // Larger than what the sink reads at once, and than what sockets hold.
     let text = "x".repeat(10_000_000);
     let document = format!(r#"{{"id": "a", "result": "{text}"}}"#);
-    let body = Arc::from(format!("[{document}]").into_bytes());
+    let body = PostBody::Part(format!("[{document}]").into_bytes());
     uploader.submit(Job::Post { id: 1, body });
     let stored = Report::Posted {
         id: 1,

@@ -2,14 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
 use leek_agent::pipeline::verdict::{RefusedDocument, Verdict};
 use leek_agent::secret::Secret;
-use leek_agent::upload::{Endpoint, Job, Report, Timeouts, Uploader};
+use leek_agent::upload::{Endpoint, Job, PostBody, Report, Timeouts, Uploader};
 
 /// Longer than any test should take: reaching it is a failure.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -101,7 +100,7 @@ fn uploader(api_url: String, threads: usize) -> (Uploader, Receiver<Report>) {
 fn post(id: u64) -> Job {
     Job::Post {
         id,
-        body: Arc::from(&br#"[{"id": "a"}]"#[..]),
+        body: PostBody::Part(br#"[{"id": "a"}]"#.to_vec()),
     }
 }
 

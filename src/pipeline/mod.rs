@@ -1,3 +1,521 @@
-//! The heart: what arrives becomes batches, what the API answers settles them.
+//! The heart of a subscription: what arrives becomes batches, what the API answers settles them.
+//!
+//! Sans-IO: inputs and `now` in, outputs to carry out until the pipeline says `Wait`. It opens no
+//! socket, reads no clock, starts no thread and cannot fail; `tests/sim.rs` runs weeks of it in
+//! seconds.
+//!
+//! ```text
+//!   deliver ──► ring ──► intake (decode, merge) ──► batches ──► Upload ─► … ─► Uploaded
+//!                 ▲                                    │
+//!                 └───────────── release ──────────────┴──► Settle, in order
+//! ```
 
+pub mod backoff;
+pub mod batch;
+pub mod gate;
+pub mod intake;
+pub mod ledger;
+pub mod link;
+pub mod report;
+pub mod ring;
+mod settle;
 pub mod verdict;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::batch::{Batch, BatchId};
+use self::gate::{Gate, Pace, Waiting};
+use self::intake::{Intake, Step};
+use self::ledger::Ledger;
+use self::link::{Link, LinkAction, Loss};
+use self::report::{Report, Reports};
+use self::ring::Full;
+use self::verdict::Verdict;
+use crate::clock::Now;
+use crate::config::Subscription;
+use crate::delivery::{Delivery, DeliveryTag, Epoch};
+use crate::document::Body;
+
+/// A drain asks the broker for the queue's length once nothing has arrived for this long.
+const DRAIN_QUIET: Duration = Duration::from_millis(200);
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// The broker connection is set up and may be told to consume.
+    SourceUp(Epoch),
+    /// The broker connection is gone, or never came up.
+    SourceDown { epoch: Epoch, reason: String },
+    /// The queue's length, as asked for by `Output::CountQueue`.
+    QueueLength { epoch: Epoch, messages: u64 },
+    /// The probe's answer.
+    Probed(Result<(), Verdict>),
+    /// A post's answer.
+    Uploaded { batch: BatchId, verdict: Verdict },
+    /// Stop once the queue is empty and everything is delivered.
+    Drain,
+    /// Stop consuming, deliver what is here, then close.
+    Stop,
+    /// The time for a stop is over: close at once.
+    GiveUp,
+}
+
+/// What is to be done outside, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect to that broker of the subscription's list, and set up.
+    Connect { epoch: Epoch, broker: usize },
+    /// Give up a connection that did not come up in time.
+    Abandon { epoch: Epoch },
+    /// Start consuming on the connection that is up.
+    Consume { epoch: Epoch },
+    /// Ask how many messages wait in the queue.
+    CountQueue { epoch: Epoch },
+    /// Ask whether the API is well.
+    Probe,
+    /// Post those documents of the body.
+    Upload {
+        batch: BatchId,
+        body: Arc<Body>,
+        documents: Range<usize>,
+    },
+    /// Acknowledge every message up to and including this one.
+    Settle { epoch: Epoch, through: DeliveryTag },
+    /// Close the connection; `SourceDown` follows.
+    Close { epoch: Epoch },
+    /// Tell people.
+    Report(Report),
+    /// Nothing more will come: everything is closed.
+    Stopped,
+    /// Nothing to do before then, unless something happens outside.
+    Wait(Option<Instant>),
+}
+
+/// How far the pipeline is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Running,
+    Draining(Drain),
+    /// No further delivery is taken.
+    Stopping,
+    /// Everything is settled or given up; the connection closes.
+    Closing,
+    Stopped,
+}
+
+/// What a drain knows of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    /// Not known to be empty; ask at that time.
+    AskAt(Instant),
+    Asked,
+    Empty,
+}
+
+/// See the module's text.
+pub struct Pipeline {
+    link: Link,
+    gate: Gate,
+    intake: Intake,
+    /// In the order of their messages; settled from the front.
+    batches: VecDeque<Batch>,
+    /// In flight when their connection was lost: settled for the ledger, never acked.
+    orphans: Vec<Batch>,
+    uploads: usize,
+    ledger: Ledger,
+    reports: Reports,
+    outbox: VecDeque<Output>,
+    mode: Mode,
+    next_batch: u64,
+    /// Posts tried, and posts stored, so far.
+    tried: u64,
+    stored: u64,
+}
+
+impl Pipeline {
+    /// A pipeline that starts at `now`. `seed` makes its backoff repeatable.
+    pub fn new(subscription: &Subscription, now: Instant, seed: u64) -> Self {
+        Pipeline {
+            link: Link::new(subscription.brokers.len(), subscription.failover, now, seed),
+            gate: Gate::new(now, seed.wrapping_add(1)),
+            intake: Intake::new(subscription),
+            batches: VecDeque::new(),
+            orphans: Vec::new(),
+            uploads: subscription.concurrency_pool_size,
+            ledger: Ledger::default(),
+            reports: Reports::default(),
+            outbox: VecDeque::new(),
+            mode: Mode::Running,
+            next_batch: 0,
+            tried: 0,
+            stored: 0,
+        }
+    }
+
+    /// The counters; they balance with [`Pipeline::pending_events`].
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Events taken and not yet settled.
+    pub fn pending_events(&self) -> u64 {
+        let sealed = self
+            .batches
+            .iter()
+            .chain(&self.orphans)
+            .map(Batch::pending_events)
+            .sum::<u64>();
+        sealed + self.intake.pending_events()
+    }
+
+    /// Bytes of the ring in use.
+    pub fn ring_used(&self) -> usize {
+        self.intake.ring_used()
+    }
+
+    /// The broker delivers and the API takes.
+    pub fn is_well(&self) -> bool {
+        self.link.is_consuming() && self.gate.is_open()
+    }
+
+    /// True while deliveries of that connection are taken.
+    pub fn takes_deliveries(&self, epoch: Epoch) -> bool {
+        matches!(self.mode, Mode::Running | Mode::Draining(_))
+            && self.link.is_consuming()
+            && self.link.epoch() == epoch
+    }
+
+    /// Takes one delivery; `Full` means to offer it again after the next output. A delivery of a
+    /// past connection is dropped: its broker delivers it again.
+    pub fn deliver(&mut self, delivery: &Delivery<'_>, now: Instant) -> Result<(), Full> {
+        if !self.takes_deliveries(delivery.epoch) {
+            return Ok(());
+        }
+        self.intake
+            .push(delivery, &mut self.ledger, &mut self.reports)?;
+        if let Mode::Draining(drain) = &mut self.mode {
+            *drain = Drain::AskAt(now + DRAIN_QUIET);
+        }
+        Ok(())
+    }
+
+    /// Takes note of what happened outside.
+    pub fn handle_input(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::SourceUp(epoch) => self.source_up(epoch, now),
+            Input::SourceDown { epoch, reason } => self.source_down(epoch, reason, now),
+            Input::QueueLength { epoch, messages } => self.queue_length(epoch, messages, now),
+            Input::Probed(answer) => self.probed(answer, now),
+            Input::Uploaded { batch, verdict } => self.uploaded(batch, verdict, now),
+            Input::Drain => self.drain(now),
+            Input::Stop => self.stop(now),
+            Input::GiveUp => self.close(),
+        }
+    }
+
+    /// The next thing to do. Call until it says `Wait`; then again at the time it names, or after
+    /// an input or a delivery.
+    pub fn poll_output(&mut self, now: Now) -> Output {
+        if let Some(output) = self.next_output() {
+            return output;
+        }
+        let step = self.decode(now);
+        self.connect(now.instant);
+        self.upload(now.instant);
+        self.finish(now.instant);
+        if let Some(output) = self.next_output() {
+            return output;
+        }
+        Output::Wait(match step {
+            Step::Progress => Some(now.instant),
+            Step::Idle | Step::Sealed => self.deadline(now.instant),
+        })
+    }
+
+    fn next_output(&mut self) -> Option<Output> {
+        self.outbox
+            .pop_front()
+            .or_else(|| self.reports.pop().map(Output::Report))
+    }
+
+    fn decode(&mut self, now: Now) -> Step {
+        self.intake.step(now, &mut self.ledger, &mut self.reports)
+    }
+
+    /// When time alone changes something. A deadline that has passed, yet changed nothing, waits
+    /// for an input.
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let drain = match self.mode {
+            Mode::Draining(Drain::AskAt(at)) => Some(at),
+            Mode::Closing | Mode::Stopped => return None,
+            _ => None,
+        };
+        let deadlines = [
+            self.link.deadline(),
+            self.gate.deadline(),
+            self.intake.window_end(),
+            drain,
+        ];
+        deadlines
+            .into_iter()
+            .flatten()
+            .filter(|deadline| *deadline > now)
+            .min()
+    }
+
+    // --- the broker's side
+
+    fn connect(&mut self, now: Instant) {
+        if !matches!(self.mode, Mode::Running | Mode::Draining(_)) {
+            return;
+        }
+        if let Some(action) = self.link.poll(now) {
+            self.outbox.push_back(action.into());
+            if let LinkAction::Abandon { epoch } = action {
+                let reason = format!("not set up within {} s", link::SET_UP_DEADLINE.as_secs());
+                self.source_down(epoch, reason, now);
+            }
+        }
+        if self.gate.is_open() && self.link.is_ready() {
+            self.link.consumes();
+            self.outbox.push_back(Output::Consume {
+                epoch: self.link.epoch(),
+            });
+            self.ask_queue_at(now + DRAIN_QUIET);
+        }
+    }
+
+    fn source_up(&mut self, epoch: Epoch, now: Instant) {
+        self.link.came_up(epoch, now);
+    }
+
+    /// Whatever the lost connection delivered and is not on its way to the API goes back to the
+    /// broker, which delivers it again.
+    fn source_down(&mut self, epoch: Epoch, reason: String, now: Instant) {
+        match self.link.went_down(epoch, now) {
+            Loss::Past => return,
+            Loss::Closed => {}
+            Loss::RetryIn(retry_in) => self.reports.push(Report::SourceLost { reason, retry_in }),
+        }
+        if matches!(self.mode, Mode::Closing) {
+            // What is pending now stays pending: the agent stops without having delivered it.
+            return;
+        }
+        let returned = self.intake.forget();
+        self.ledger.hand_back(returned);
+        for batch in std::mem::take(&mut self.batches) {
+            self.orphan(batch);
+        }
+        self.ask_queue_at(now);
+    }
+
+    fn orphan(&mut self, mut batch: Batch) {
+        self.ledger.hand_back(batch.hand_back_waiting());
+        if batch.is_in_flight() {
+            self.orphans.push(batch);
+        }
+    }
+
+    fn queue_length(&mut self, epoch: Epoch, messages: u64, now: Instant) {
+        if epoch != self.link.epoch() || self.mode != Mode::Draining(Drain::Asked) {
+            return;
+        }
+        self.mode = Mode::Draining(match messages {
+            0 => Drain::Empty,
+            _ => Drain::AskAt(now + DRAIN_QUIET),
+        });
+    }
+
+    // --- the API's side
+
+    fn upload(&mut self, now: Instant) {
+        if matches!(self.mode, Mode::Closing | Mode::Stopped) {
+            return;
+        }
+        self.probe(now);
+        while let Some(index) = self.next_batch(now) {
+            if !self.gate.take_post(now) {
+                return;
+            }
+            self.tried += 1;
+            let batch = &mut self.batches[index];
+            batch.tried = self.tried;
+            if let Some(documents) = batch.start(self.stored) {
+                let body = Arc::clone(&batch.body);
+                self.outbox.push_back(Output::Upload {
+                    batch: batch.id,
+                    body,
+                    documents,
+                });
+            }
+        }
+    }
+
+    fn probe(&mut self, now: Instant) {
+        if self.in_flight() >= self.uploads {
+            return;
+        }
+        let waiting =
+            match self.intake.has_open_batch() || self.batches.iter().any(Batch::is_waiting) {
+                true => Waiting::Batch,
+                false => Waiting::Nothing,
+            };
+        if self.gate.take_probe(now, waiting) {
+            self.outbox.push_back(Output::Probe);
+        }
+    }
+
+    /// Which batch an idle uploader should post: the oldest that no 500 has met, else the suspect
+    /// that has waited longest. Seals the open batch where that is due.
+    fn next_batch(&mut self, now: Instant) -> Option<usize> {
+        self.seal_if_due(now);
+        if self.in_flight() >= self.uploads {
+            return None;
+        }
+        let waiting = self
+            .batches
+            .iter()
+            .enumerate()
+            .filter(|(_, batch)| batch.is_waiting());
+        let rank = |batch: &Batch| if batch.is_suspect() { batch.tried } else { 0 };
+        waiting
+            .min_by_key(|(index, batch)| (rank(batch), *index))
+            .map(|(index, _)| index)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.batches
+            .iter()
+            .chain(&self.orphans)
+            .filter(|batch| batch.is_in_flight())
+            .count()
+    }
+
+    /// Seals the open batch when it is full, unless one is ready already; earlier, when its time
+    /// is over and it can go out at once.
+    fn seal_if_due(&mut self, now: Instant) {
+        let unfinished = self.batches.iter().filter(|batch| !batch.is_done()).count();
+        let room = unfinished + self.orphans.len() <= self.uploads;
+        let goes_out = self.in_flight() < self.uploads && self.gate.would_take_post(now);
+        let due = (self.intake.is_full() && room) || (self.time_is_over(now) && room && goes_out);
+        if due && let Some(sealed) = self.intake.seal() {
+            let id = BatchId(self.next_batch);
+            self.next_batch += 1;
+            self.batches
+                .push_back(Batch::new(id, sealed.through, sealed.end, sealed.body));
+            self.settle_if_done();
+        }
+    }
+
+    /// The open batch waits for nothing more: its window has passed, or no more will come.
+    fn time_is_over(&self, now: Instant) -> bool {
+        let window_passed = self.intake.window_end().is_some_and(|end| now >= end);
+        let last = match self.mode {
+            Mode::Draining(Drain::Empty) | Mode::Stopping => !self.intake.has_backlog(),
+            _ => false,
+        };
+        // A message that was turned away needs the open batch's room in the ring.
+        window_passed || last || self.intake.is_starved()
+    }
+
+    fn probed(&mut self, answer: Result<(), Verdict>, now: Instant) {
+        match answer {
+            Ok(()) => self.api_answered(),
+            Err(verdict) => {
+                let retry_in = self.gate.probe_failed(pace(&verdict), now);
+                self.reports.push(Report::ApiHeld { verdict, retry_in });
+            }
+        }
+    }
+
+    fn api_answered(&mut self) {
+        if self.gate.answered() {
+            self.reports.push(Report::ApiWell);
+        }
+    }
+
+    // --- the end
+
+    fn drain(&mut self, now: Instant) {
+        if self.mode == Mode::Running {
+            self.mode = Mode::Draining(Drain::AskAt(now + DRAIN_QUIET));
+        }
+    }
+
+    /// Forgets what a drain knew of the queue, and asks at that time.
+    fn ask_queue_at(&mut self, at: Instant) {
+        if let Mode::Draining(drain) = &mut self.mode {
+            *drain = Drain::AskAt(at);
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        if matches!(self.mode, Mode::Running | Mode::Draining(_)) {
+            self.mode = Mode::Stopping;
+            self.gate.hurry(now);
+        }
+    }
+
+    fn close(&mut self) {
+        if matches!(self.mode, Mode::Closing | Mode::Stopped) {
+            return;
+        }
+        self.mode = Mode::Closing;
+        self.outbox.extend(self.link.close().map(Output::from));
+    }
+
+    /// Nothing that was taken is unsettled.
+    fn is_settled(&self) -> bool {
+        self.batches.is_empty()
+            && self.orphans.is_empty()
+            && !self.intake.has_open_batch()
+            && !self.intake.has_backlog()
+    }
+
+    fn finish(&mut self, now: Instant) {
+        match self.mode {
+            Mode::Draining(Drain::AskAt(at))
+                if now >= at && self.link.is_consuming() && !self.intake.has_backlog() =>
+            {
+                self.mode = Mode::Draining(Drain::Asked);
+                self.outbox.push_back(Output::CountQueue {
+                    epoch: self.link.epoch(),
+                });
+            }
+            Mode::Draining(Drain::Empty) | Mode::Stopping if self.is_settled() => self.close(),
+            Mode::Closing if self.link.is_closed() => {
+                self.mode = Mode::Stopped;
+                self.outbox.push_back(Output::Stopped);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl From<LinkAction> for Output {
+    fn from(action: LinkAction) -> Self {
+        match action {
+            LinkAction::Connect { epoch, broker } => Output::Connect { epoch, broker },
+            LinkAction::Abandon { epoch } => Output::Abandon { epoch },
+            LinkAction::Close { epoch } => Output::Close { epoch },
+        }
+    }
+}
+
+/// How soon to try again after an answer that stored nothing.
+fn pace(verdict: &Verdict) -> Pace {
+    match verdict {
+        Verdict::Misconfigured { .. } => Pace::Slow,
+        Verdict::Unwell {
+            retry_after: Some(asked),
+            ..
+        } => Pace::After(*asked),
+        _ => Pace::Backoff,
+    }
+}
+
+#[cfg(test)]
+mod tests;

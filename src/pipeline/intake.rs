@@ -1,0 +1,315 @@
+//! From messages in the ring to the documents of the open batch.
+//!
+//! Messages are decoded one after the other, a bounded number of events at a time. A message whose
+//! documents do not fit into one batch is continued, in place, in the next: it is acked with the
+//! batch that holds its last event.
+
+use std::time::Instant;
+
+use super::ledger::Ledger;
+use super::report::{Report, Reports};
+use super::ring::{Full, Position, Ring};
+use crate::clock::Now;
+use crate::config::{BatchLimits, Subscription};
+use crate::delivery::{Delivery, DeliveryTag, MAX_MESSAGE_BYTES, Payload};
+use crate::document::{Body, Context, Document, Merger, Rejected, Repairs, Validation, transform};
+use crate::event::{self, Events, RawEvent};
+
+/// Events decoded in one step: some milliseconds of work on a gateway.
+const EVENTS_PER_STEP: usize = 256;
+
+/// What a decoding step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// More may be waiting.
+    Progress,
+    /// Every message in the ring is decoded.
+    Idle,
+    /// The open batch must be sealed before anything fits.
+    Sealed,
+}
+
+/// A batch as it comes out of the intake.
+pub struct Sealed {
+    pub through: Option<DeliveryTag>,
+    pub end: Position,
+    pub body: Body,
+}
+
+/// The batch that is being filled.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    since: Instant,
+    /// Messages that are wholly in it.
+    messages: usize,
+    through: Option<DeliveryTag>,
+    /// The next document would make the body too long.
+    full: bool,
+}
+
+/// The next event to decode: its message, and where in it if the message was begun.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cursor {
+    at: Position,
+    inside: Option<usize>,
+}
+
+/// See the module's text.
+pub struct Intake {
+    ring: Ring,
+    cursor: Cursor,
+    open: Option<Open>,
+    merger: Merger,
+    limits: BatchLimits,
+    app_env: String,
+    validation: Validation,
+    /// A message was turned away, and nothing has been released since.
+    starved: bool,
+}
+
+impl Intake {
+    pub fn new(subscription: &Subscription) -> Self {
+        Intake {
+            ring: Ring::new(subscription.buffer_bytes),
+            cursor: Cursor::default(),
+            open: None,
+            merger: Merger::new(),
+            limits: subscription.batch,
+            app_env: subscription.app_env.clone(),
+            validation: subscription.validation,
+            starved: false,
+        }
+    }
+
+    /// Takes a message into the ring. What cannot be read is counted here, and kept only as the
+    /// place of its delivery tag.
+    pub fn push(
+        &mut self,
+        delivery: &Delivery<'_>,
+        ledger: &mut Ledger,
+        reports: &mut Reports,
+    ) -> Result<(), Full> {
+        let readable = self.readable(delivery.payload);
+        let pushed = self.ring.push(
+            delivery.epoch,
+            delivery.tag,
+            readable.as_ref().copied().unwrap_or_default(),
+        );
+        self.starved = pushed.is_err();
+        pushed?;
+        if let Err(reason) = readable {
+            ledger.received += 1;
+            ledger.invalid += 1;
+            reports.invalid(delivery.tag, reason);
+        }
+        Ok(())
+    }
+
+    fn readable<'a>(&self, payload: Payload<'a>) -> Result<&'a [u8], String> {
+        let limit = MAX_MESSAGE_BYTES.min(self.ring.max_body());
+        match payload {
+            Payload::Unreadable(reason) => Err(reason.to_owned()),
+            Payload::Json([]) => {
+                Err("body: empty: expected a JSON event or a list of events".to_owned())
+            }
+            Payload::Json(body) if body.len() > limit => Err(format!(
+                "body: {} bytes: expected at most {limit}",
+                body.len()
+            )),
+            Payload::Json(body) => Ok(body),
+        }
+    }
+
+    /// Decodes some more. Call again after `Progress`.
+    pub fn step(&mut self, now: Now, ledger: &mut Ledger, reports: &mut Reports) -> Step {
+        if self.is_full() {
+            return Step::Sealed;
+        }
+        let Some(record) = self.ring.read(self.cursor.at) else {
+            return Step::Idle;
+        };
+        let open = self.open.get_or_insert(Open {
+            since: now.instant,
+            messages: 0,
+            through: None,
+            full: false,
+        });
+        let mut reading = Reading {
+            context: Context {
+                app_env: &self.app_env,
+                now_ms: now.wall_ms,
+                validation: self.validation,
+            },
+            max_bytes: self.limits.max_bytes,
+            tag: record.tag,
+            merger: &mut self.merger,
+            ledger,
+            reports,
+        };
+        match reading.message(record.body, self.cursor.inside) {
+            Outcome::Finished => {
+                open.messages += 1;
+                open.through = Some(record.tag);
+                self.cursor = Cursor {
+                    at: record.next,
+                    inside: None,
+                };
+            }
+            Outcome::Paused(inside) => self.cursor.inside = Some(inside),
+            Outcome::NoRoom(inside) => {
+                self.cursor.inside = Some(inside);
+                open.full = true;
+            }
+        }
+        Step::Progress
+    }
+
+    /// The open batch takes nothing more.
+    pub fn is_full(&self) -> bool {
+        self.open
+            .is_some_and(|open| open.full || open.messages >= self.limits.max_messages)
+    }
+
+    /// When the open batch's window ends.
+    pub fn window_end(&self) -> Option<Instant> {
+        self.open.map(|open| open.since + self.limits.window)
+    }
+
+    pub fn has_open_batch(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// The ring holds messages that are not decoded.
+    pub fn has_backlog(&self) -> bool {
+        self.cursor.at < self.ring.end()
+    }
+
+    /// Events that wait in the open batch.
+    pub fn pending_events(&self) -> u64 {
+        self.merger.events() as u64
+    }
+
+    /// Closes the open batch and hands it out.
+    pub fn seal(&mut self) -> Option<Sealed> {
+        let open = self.open.take()?;
+        Some(Sealed {
+            through: open.through,
+            end: self.cursor.at,
+            body: self.merger.seal(),
+        })
+    }
+
+    /// Everything before `position` is settled.
+    pub fn release_to(&mut self, position: Position) {
+        self.ring.release_to(position);
+        self.starved = false;
+    }
+
+    /// A message waits outside for want of room.
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// The connection is gone and its broker will deliver everything again: forgets all messages.
+    /// Answers how many events the open batch held.
+    pub fn forget(&mut self) -> u64 {
+        let events = self.pending_events();
+        self.merger.seal();
+        self.open = None;
+        self.ring.clear();
+        self.starved = false;
+        self.cursor = Cursor {
+            at: self.ring.end(),
+            inside: None,
+        };
+        events
+    }
+
+    /// Bytes of the ring in use.
+    pub fn ring_used(&self) -> usize {
+        self.ring.used()
+    }
+}
+
+/// How far a message was read.
+enum Outcome {
+    Finished,
+    /// Enough for one step; go on at this offset.
+    Paused(usize),
+    /// The event at this offset does not fit into the open batch.
+    NoRoom(usize),
+}
+
+/// One message on its way into the merger.
+struct Reading<'a> {
+    context: Context<'a>,
+    max_bytes: usize,
+    tag: DeliveryTag,
+    merger: &'a mut Merger,
+    ledger: &'a mut Ledger,
+    reports: &'a mut Reports,
+}
+
+impl Reading<'_> {
+    fn message(&mut self, body: &[u8], inside: Option<usize>) -> Outcome {
+        if body.is_empty() {
+            return Outcome::Finished;
+        }
+        let mut events = match inside {
+            Some(offset) => Events::resume(body, offset),
+            None => match event::events(body) {
+                Ok(events) => events,
+                Err(fault) => {
+                    self.ledger.received += 1;
+                    self.invalid(fault.to_string());
+                    return Outcome::Finished;
+                }
+            },
+        };
+        for _ in 0..EVENTS_PER_STEP {
+            let offset = events.offset();
+            let Some(event) = events.next() else {
+                return Outcome::Finished;
+            };
+            if !self.event(event) {
+                return Outcome::NoRoom(offset);
+            }
+        }
+        Outcome::Paused(events.offset())
+    }
+
+    /// Answers false, and changes nothing, where the event's document does not fit.
+    fn event(&mut self, event: RawEvent<'_>) -> bool {
+        let mut repairs = Repairs::default();
+        let document = transform(event, &self.context, &mut repairs);
+        if document.as_ref().is_ok_and(|document| !self.fits(document)) {
+            return false;
+        }
+        self.ledger.received += 1;
+        match document.and_then(|document| self.merger.add(document)) {
+            Ok(()) => {
+                self.ledger.repaired += u64::from(!repairs.is_empty());
+                self.reports.repaired(&repairs);
+            }
+            Err(Rejected::Invalid(reason)) => self.invalid(reason),
+            Err(Rejected::Filtered(event_type)) => {
+                self.ledger.filtered += 1;
+                self.reports.push(Report::Filtered {
+                    tag: self.tag,
+                    event_type,
+                });
+            }
+        }
+        true
+    }
+
+    /// A document alone in its batch always fits: there is no smaller way to send it.
+    fn fits(&self, document: &Document) -> bool {
+        self.merger.is_empty() || self.merger.len_with(document) <= self.max_bytes
+    }
+
+    fn invalid(&mut self, reason: String) {
+        self.ledger.invalid += 1;
+        self.reports.invalid(self.tag, reason);
+    }
+}

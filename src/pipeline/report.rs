@@ -1,0 +1,86 @@
+//! What the pipeline has to tell people. It decides that something happened; how it is worded and
+//! how often it is repeated is the logger's business.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::verdict::Verdict;
+use crate::delivery::DeliveryTag;
+use crate::document::Repairs;
+
+/// One thing worth telling.
+#[derive(Debug)]
+pub enum Report {
+    /// An event or a whole message that means nothing.
+    Invalid { tag: DeliveryTag, reason: String },
+    /// An event of a type that Leek has no state for.
+    Filtered {
+        tag: DeliveryTag,
+        event_type: String,
+    },
+    /// Events mended on the way, by kind.
+    Repaired(Repairs),
+    /// The broker connection is gone, or did not come up; zero means that the next broker of the
+    /// list is tried at once.
+    SourceLost { reason: String, retry_in: Duration },
+    /// The API is well (again).
+    ApiWell,
+    /// The API takes nothing; the verdict says why and `retry_in` how long all uploads wait.
+    ApiHeld {
+        verdict: Verdict,
+        retry_in: Duration,
+    },
+    /// A batch was stored.
+    Stored { documents: usize, events: u64 },
+    /// Documents were refused together and are sent again in halves.
+    Halved { documents: usize, reason: String },
+    /// A document is refused for good.
+    Quarantined {
+        id: String,
+        events: u64,
+        reason: String,
+    },
+    /// More was to be told than there is room for.
+    Omitted(u64),
+}
+
+/// A message may hold millions of broken events: past this many untold reports they are counted.
+const MAX_UNTOLD: usize = 64;
+
+/// Reports on their way out.
+#[derive(Debug, Default)]
+pub struct Reports {
+    untold: VecDeque<Report>,
+    omitted: u64,
+    repairs: Repairs,
+}
+
+impl Reports {
+    pub fn push(&mut self, report: Report) {
+        if self.untold.len() < MAX_UNTOLD {
+            self.untold.push_back(report);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    pub fn invalid(&mut self, tag: DeliveryTag, reason: String) {
+        self.push(Report::Invalid { tag, reason });
+    }
+
+    /// Repairs are summed up until the next report goes out.
+    pub fn repaired(&mut self, repairs: &Repairs) {
+        self.repairs.absorb(repairs);
+    }
+
+    /// The next report to tell.
+    pub fn pop(&mut self) -> Option<Report> {
+        if let Some(report) = self.untold.pop_front() {
+            return Some(report);
+        }
+        if self.omitted > 0 {
+            return Some(Report::Omitted(std::mem::take(&mut self.omitted)));
+        }
+        (!self.repairs.is_empty()).then(|| Report::Repaired(std::mem::take(&mut self.repairs)))
+    }
+}

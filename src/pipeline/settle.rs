@@ -1,0 +1,174 @@
+//! What the API's answers do to batches, and in which order messages are acked.
+//!
+//! Batches are done in any order; messages are settled from the front only, so that one ack
+//! ("multiple", AMQP 0-9-1 §1.8.3.13) covers a whole batch and never a message before its time.
+
+use std::time::Instant;
+
+use super::batch::{Batch, BatchId, Refusal, ServerError};
+use super::report::Report;
+use super::verdict::{RefusedDocument, Verdict};
+use super::{Output, Pipeline, pace};
+
+/// An internal server error: the one status that may be a document's own fault (contract C6).
+const INTERNAL_SERVER_ERROR: u16 = 500;
+
+impl Pipeline {
+    pub(super) fn uploaded(&mut self, id: BatchId, verdict: Verdict, now: Instant) {
+        if let Some(index) = self.batches.iter().position(|batch| batch.id == id) {
+            self.answered(index, verdict, now);
+            self.settle();
+        } else if let Some(index) = self.orphans.iter().position(|batch| batch.id == id) {
+            let batch = self.orphans.swap_remove(index);
+            self.orphan_answered(batch, verdict, now);
+        }
+    }
+
+    fn answered(&mut self, index: usize, verdict: Verdict, now: Instant) {
+        match verdict {
+            Verdict::Stored => self.batch_stored(index),
+            Verdict::Partial { refused } => self.partly_stored(index, &refused),
+            Verdict::Refused { status, reason } => {
+                self.api_answered();
+                let refusal = self.batches[index].refused();
+                self.refused(index, refusal, format!("{status}: {reason}"));
+            }
+            Verdict::Unwell {
+                status: Some(INTERNAL_SERVER_ERROR),
+                ref reason,
+                ..
+            } => {
+                let reason = reason.clone();
+                self.server_error(index, reason);
+                self.hold(verdict, now);
+            }
+            Verdict::Misconfigured { .. } | Verdict::Unwell { .. } | Verdict::NotLeek { .. } => {
+                self.batches[index].retry();
+                self.hold(verdict, now);
+            }
+        }
+    }
+
+    fn batch_stored(&mut self, index: usize) {
+        self.stored += 1;
+        self.api_answered();
+        let batch = &mut self.batches[index];
+        let documents = batch.documents_in_flight();
+        let events = batch.stored();
+        self.ledger.delivered += events;
+        self.reports.push(Report::Stored { documents, events });
+    }
+
+    fn partly_stored(&mut self, index: usize, refused: &[RefusedDocument]) {
+        self.api_answered();
+        let batch = &mut self.batches[index];
+        let named = batch.find_in_flight(refused);
+        if named.is_empty() {
+            // It names documents that are not in this body: find the refused ones by halving.
+            let reason = refused
+                .first()
+                .map_or_else(String::new, |document| document.reason.clone());
+            let refusal = batch.refused();
+            return self.refused(index, refusal, reason);
+        }
+        self.stored += 1;
+        let documents = batch.documents_in_flight() - named.len();
+        let events = batch.stored();
+        let lost: u64 = named
+            .iter()
+            .map(|(document, reason)| self.quarantine(index, *document, reason))
+            .sum();
+        self.ledger.delivered += events - lost;
+        self.reports.push(Report::Stored {
+            documents,
+            events: events - lost,
+        });
+    }
+
+    fn server_error(&mut self, index: usize, reason: String) {
+        match self.batches[index].server_error(self.stored) {
+            ServerError::Retry => {}
+            ServerError::Poison(refusal) => {
+                let reason = format!("{INTERNAL_SERVER_ERROR} again and again: {reason}");
+                self.refused(index, Some(refusal), reason);
+            }
+        }
+    }
+
+    fn refused(&mut self, index: usize, refusal: Option<Refusal>, reason: String) {
+        match refusal {
+            Some(Refusal::Quarantined(document)) => {
+                self.quarantine(index, document, &reason);
+            }
+            Some(Refusal::Halved(documents)) => {
+                self.reports.push(Report::Halved { documents, reason })
+            }
+            None => {}
+        }
+    }
+
+    /// Counts a document as refused for good; answers how many events it carries.
+    fn quarantine(&mut self, index: usize, document: usize, reason: &str) -> u64 {
+        let body = &self.batches[index].body;
+        let events = body.events(document..document + 1) as u64;
+        let id = body.id(document);
+        self.ledger.quarantined += events;
+        self.reports.push(Report::Quarantined {
+            id,
+            events,
+            reason: reason.to_owned(),
+        });
+        events
+    }
+
+    fn hold(&mut self, verdict: Verdict, now: Instant) {
+        if let Some(retry_in) = self.gate.post_failed(pace(&verdict), now) {
+            self.reports.push(Report::ApiHeld { verdict, retry_in });
+        }
+    }
+
+    /// The connection that delivered these is gone. What was stored counts; all else is the
+    /// broker's again.
+    fn orphan_answered(&mut self, mut batch: Batch, verdict: Verdict, now: Instant) {
+        let events = batch.stored();
+        match verdict {
+            Verdict::Stored => {
+                self.api_answered();
+                self.ledger.delivered += events;
+            }
+            Verdict::Partial { .. } | Verdict::Refused { .. } => {
+                self.api_answered();
+                self.ledger.hand_back(events);
+            }
+            Verdict::Misconfigured { .. } | Verdict::Unwell { .. } | Verdict::NotLeek { .. } => {
+                self.hold(verdict, now);
+                self.ledger.hand_back(events);
+            }
+        }
+    }
+
+    /// Acks and releases what is done, up to the first batch that is not.
+    fn settle(&mut self) {
+        let mut through = None;
+        while self.batches.front().is_some_and(Batch::is_done) {
+            let Some(batch) = self.batches.pop_front() else {
+                break;
+            };
+            self.intake.release_to(batch.end);
+            through = batch.through.or(through);
+        }
+        if let Some(through) = through {
+            self.outbox.push_back(Output::Settle {
+                epoch: self.link.epoch(),
+                through,
+            });
+        }
+    }
+
+    /// A batch without documents is done as soon as it is sealed.
+    pub(super) fn settle_if_done(&mut self) {
+        if self.batches.front().is_some_and(Batch::is_done) {
+            self.settle();
+        }
+    }
+}

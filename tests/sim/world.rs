@@ -1,0 +1,567 @@
+//! The world around one pipeline: virtual time, what happens in it, and what must always hold.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::time::{Duration, Instant};
+
+use leek_agent::clock::{self, Now};
+use leek_agent::config::{
+    AmqpBroker, BatchLimits, Broker as Address, FailoverStrategy, Subscription,
+};
+use leek_agent::delivery::{Delivery, DeliveryTag, Epoch, Payload};
+use leek_agent::document::Validation;
+use leek_agent::pipeline::batch::BatchId;
+use leek_agent::pipeline::report::Report;
+use leek_agent::pipeline::verdict::Verdict;
+use leek_agent::pipeline::{Input, Output, Pipeline};
+use leek_agent::secret::Secret;
+
+use super::api::{Api, MOODS, Mood, is_opaque, is_poison, is_refused};
+use super::broker::{Broker, HEARTBEAT_PREFIX, Message};
+
+/// Whether a world prints what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    Quietly,
+    Aloud,
+}
+
+/// Something that happens at its time.
+#[derive(Debug)]
+enum Happening {
+    SetUp(Epoch),
+    NotSetUp(Epoch),
+    Probed(Result<(), Verdict>),
+    Posted(BatchId, Verdict),
+    QueueLength(Epoch, u64),
+    /// The broker may deliver some more.
+    Deliver,
+    Publish,
+    Trouble,
+    Heal,
+    Heartbeat(u32),
+}
+
+/// A ring so small that messages must wait for it.
+const SMALL_RING: usize = 4096;
+const MESSAGES: usize = 300;
+const TROUBLES: usize = 40;
+const HEARTBEATS: u32 = 200;
+const HEARTBEAT: Duration = Duration::from_secs(45);
+
+/// After everything has healed a drain must end within this much virtual time: the longest hold,
+/// some backoffs, and the many tries that a poisoned batch takes.
+const DRAIN_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+pub struct World {
+    seed: u64,
+    telling: Telling,
+    random: fastrand::Rng,
+    start: Instant,
+    now: Instant,
+    agenda: BinaryHeap<Reverse<(Instant, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    next_happening: u64,
+    pub broker: Broker,
+    pub api: Api,
+    pipeline: Pipeline,
+    subscription: Subscription,
+    in_flight: BTreeSet<BatchId>,
+    quarantined: BTreeSet<String>,
+    /// Offered to the pipeline, turned away for want of room.
+    held: Option<(Epoch, u64, Message)>,
+    delivering: bool,
+    published: usize,
+    healed: bool,
+    stopped: bool,
+}
+
+fn subscription(random: &mut fastrand::Rng) -> Subscription {
+    let prefetch_count = random.u16(40..200);
+    let broker = AmqpBroker {
+        host: "broker".into(),
+        port: 5672,
+        user: "u".into(),
+        password: Secret::new("p"),
+        vhost: "/".into(),
+    };
+    Subscription {
+        name: "sim-qa".into(),
+        brokers: vec![Address::Amqp(broker); random.usize(1..4)],
+        failover: if random.bool() {
+            FailoverStrategy::Shuffle
+        } else {
+            FailoverStrategy::RoundRobin
+        },
+        exchange: "celeryev".into(),
+        queue: "leek.fanout".into(),
+        routing_key: "#".into(),
+        org_name: "mono".into(),
+        app_name: "sim".into(),
+        app_env: "qa".into(),
+        app_key: Secret::new("k"),
+        api_url: "http://api".into(),
+        prefetch_count,
+        concurrency_pool_size: random.usize(1..5),
+        batch: BatchLimits {
+            max_bytes: random.usize(600..40_000),
+            // Where one document fills the whole prefetch, nothing else can show that the API is well.
+            max_messages: random.usize(1..=usize::from(prefetch_count / 4)),
+            window: Duration::from_millis(random.u64(50..20_000)),
+        },
+        buffer_bytes: if random.bool() {
+            SMALL_RING
+        } else {
+            1024 * 1024
+        },
+        validation: Validation::Tolerant,
+    }
+}
+
+fn event(id: &str, kind: &str, second: usize) -> String {
+    format!(
+        r#"{{"type": "{kind}", "uuid": "{id}", "hostname": "w@h", "utcoffset": 0, "pid": 1, "clock": {second}, "timestamp": {second}.5, "name": "proj.tasks.add"}}"#
+    )
+}
+
+impl World {
+    pub fn new(seed: u64, telling: Telling) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let start = clock::monotonic();
+        let subscription = subscription(&mut random);
+        let mut world = World {
+            seed,
+            telling,
+            start,
+            now: start,
+            agenda: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            next_happening: 0,
+            broker: Broker {
+                prefetch: usize::from(subscription.prefetch_count),
+                ..Broker::default()
+            },
+            api: Api {
+                mood: Mood::Well,
+                most_documents: random.usize(1..50),
+                stored: BTreeMap::new(),
+            },
+            pipeline: Pipeline::new(&subscription, start, seed),
+            subscription,
+            in_flight: BTreeSet::new(),
+            quarantined: BTreeSet::new(),
+            held: None,
+            delivering: false,
+            published: 0,
+            healed: false,
+            stopped: false,
+            random,
+        };
+        for _ in 0..MESSAGES / 3 {
+            world.publish();
+        }
+        for _ in world.published..MESSAGES {
+            let at = world.after(200_000);
+            world.plan(at, Happening::Publish);
+        }
+        for _ in 0..TROUBLES {
+            let at = world.after(300_000);
+            world.plan(at, Happening::Trouble);
+        }
+        world.plan(start + Duration::from_secs(301), Happening::Heal);
+        world
+    }
+
+    fn after(&mut self, most_ms: u64) -> Instant {
+        self.now + Duration::from_millis(self.random.u64(0..most_ms))
+    }
+
+    fn plan(&mut self, at: Instant, happening: Happening) {
+        self.agenda.push(Reverse((at, self.next_happening)));
+        self.happenings.insert(self.next_happening, happening);
+        self.next_happening += 1;
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.telling == Telling::Aloud {
+            println!("{:10.3} {}", (self.now - self.start).as_secs_f64(), what());
+        }
+    }
+
+    /// Runs to the drain's end and checks that nothing is lost.
+    pub fn run(mut self) {
+        let limit = self.start + DRAIN_LIMIT;
+        while !self.stopped {
+            let wait = self.pump();
+            self.check();
+            let next = self.agenda.peek().map(|Reverse((at, _))| *at);
+            let Some(until) = [next, wait].into_iter().flatten().min() else {
+                panic!(
+                    "seed {}: nothing will ever happen again: {:?}",
+                    self.seed,
+                    self.pipeline.ledger()
+                );
+            };
+            assert!(
+                until <= limit,
+                "seed {}: the drain does not end: {:?}",
+                self.seed,
+                self.pipeline.ledger()
+            );
+            self.now = self.now.max(until);
+            if next == Some(until) {
+                self.happen();
+            }
+        }
+        self.check_end();
+    }
+
+    fn pump(&mut self) -> Option<Instant> {
+        loop {
+            let now = Now {
+                instant: self.now,
+                wall_ms: 1_700_000_000_000,
+            };
+            match self.pipeline.poll_output(now) {
+                Output::Wait(until) if until == Some(self.now) => {}
+                Output::Wait(until) => return until,
+                output => self.carry_out(output),
+            }
+            self.offer_held();
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        self.tell(|| format!("out {output:?}").chars().take(200).collect());
+        match output {
+            Output::Connect { epoch, broker } => {
+                assert!(broker < self.subscription.brokers.len());
+                self.connect(epoch);
+            }
+            Output::Abandon { .. } => {}
+            Output::Consume { epoch } => {
+                if let Some(connection) = self
+                    .broker
+                    .connection
+                    .as_mut()
+                    .filter(|one| one.epoch == epoch)
+                {
+                    connection.consuming = true;
+                }
+                self.deliver_soon();
+            }
+            Output::CountQueue { epoch } => {
+                let at = self.after(20);
+                let messages = self.broker.queue.len() as u64;
+                self.plan(at, Happening::QueueLength(epoch, messages));
+            }
+            Output::Probe => {
+                assert!(
+                    self.in_flight.len() < self.subscription.concurrency_pool_size,
+                    "no uploader is free for a probe"
+                );
+                let (answer, at) = (self.api.probe(), self.answer_at());
+                self.plan(at, Happening::Probed(answer));
+            }
+            Output::Upload {
+                batch,
+                body,
+                documents,
+            } => self.upload(batch, &body, documents),
+            Output::Settle { epoch, through } => self.settle(epoch, through),
+            Output::Close { epoch } => {
+                self.broker.end();
+                let at = self.after(100);
+                self.plan(at, Happening::NotSetUp(epoch));
+            }
+            Output::Report(Report::Quarantined { id, .. }) => {
+                assert!(
+                    is_refused(&id) || is_opaque(&id) || is_poison(&id),
+                    "seed {}: good document given up: {id}",
+                    self.seed
+                );
+                self.quarantined.insert(id);
+            }
+            Output::Report(_) | Output::Wait(_) => {}
+            Output::Stopped => self.stopped = true,
+        }
+    }
+
+    fn connect(&mut self, epoch: Epoch) {
+        self.broker.end();
+        let fate = if self.healed {
+            0
+        } else {
+            self.random.u32(0..10)
+        };
+        let at = self.after(3_000);
+        match fate {
+            0..=5 => self.plan(at, Happening::SetUp(epoch)),
+            6..=8 => self.plan(at, Happening::NotSetUp(epoch)),
+            // It hangs; the pipeline must give it up by itself.
+            _ => {}
+        }
+    }
+
+    fn upload(
+        &mut self,
+        batch: BatchId,
+        body: &leek_agent::document::Body,
+        documents: std::ops::Range<usize>,
+    ) {
+        assert!(self.in_flight.insert(batch), "one request a batch");
+        assert!(
+            self.in_flight.len() <= self.subscription.concurrency_pool_size,
+            "too many uploads"
+        );
+        assert!(!documents.is_empty(), "an empty body was posted");
+        let length = body.slice(documents.clone()).len();
+        assert!(
+            documents.len() == 1 || length <= self.subscription.batch.max_bytes,
+            "a body of {length} bytes"
+        );
+        let verdict = self.api.post(body, documents);
+        // Now and then the API stores a batch and its answer is lost.
+        let lost = !self.healed && self.random.u32(0..30) == 0;
+        let verdict = match lost {
+            true => Verdict::Unwell {
+                status: None,
+                reason: "answer lost".into(),
+                retry_after: None,
+            },
+            false => verdict,
+        };
+        let at = self.answer_at();
+        self.plan(at, Happening::Posted(batch, verdict));
+    }
+
+    fn answer_at(&mut self) -> Instant {
+        self.now + self.api.latency(&mut self.random)
+    }
+
+    fn settle(&mut self, epoch: Epoch, through: DeliveryTag) {
+        if self
+            .broker
+            .connection
+            .as_ref()
+            .is_none_or(|connection| connection.epoch != epoch)
+        {
+            // The connection died while the ack was on its way: the shell drops it.
+            return;
+        }
+        for message in self.broker.ack(epoch, through.0) {
+            for uuid in &message.uuids {
+                let settled = self.api.stored.contains_key(uuid) || self.quarantined.contains(uuid);
+                let told = settled || is_refused(uuid) || is_opaque(uuid) || is_poison(uuid);
+                assert!(
+                    told,
+                    "seed {}: {uuid} was acked before it was stored",
+                    self.seed
+                );
+            }
+        }
+        self.deliver_soon();
+    }
+
+    fn happen(&mut self) {
+        let Some(Reverse((_, number))) = self.agenda.pop() else {
+            return;
+        };
+        let Some(happening) = self.happenings.remove(&number) else {
+            return;
+        };
+        self.tell(|| format!("    {happening:?}").chars().take(200).collect());
+        match happening {
+            Happening::SetUp(epoch) => {
+                self.broker.open(epoch);
+                self.input(Input::SourceUp(epoch));
+            }
+            Happening::NotSetUp(epoch) => self.input(Input::SourceDown {
+                epoch,
+                reason: "gone".into(),
+            }),
+            Happening::Probed(answer) => self.input(Input::Probed(answer)),
+            Happening::Posted(batch, verdict) => {
+                self.in_flight.remove(&batch);
+                self.input(Input::Uploaded { batch, verdict });
+            }
+            Happening::QueueLength(epoch, messages) => {
+                self.input(Input::QueueLength { epoch, messages })
+            }
+            Happening::Deliver => self.deliver(),
+            Happening::Publish => self.publish(),
+            Happening::Trouble => self.trouble(),
+            Happening::Heal => self.heal(),
+            Happening::Heartbeat(beat) => self.heartbeat(beat),
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.pipeline.handle_input(input, self.now);
+    }
+
+    fn deliver_soon(&mut self) {
+        let consuming = self
+            .broker
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.consuming);
+        if consuming && !self.delivering {
+            self.delivering = true;
+            let at = self.after(50);
+            self.plan(at, Happening::Deliver);
+        }
+    }
+
+    fn deliver(&mut self) {
+        self.delivering = false;
+        for _ in 0..self.random.usize(1..40) {
+            if self.held.is_some() {
+                break;
+            }
+            self.held = self.broker.deliver();
+            self.offer_held();
+        }
+        if !self.broker.queue.is_empty() && self.broker.unacked() < self.broker.prefetch {
+            self.deliver_soon();
+        }
+    }
+
+    fn offer_held(&mut self) {
+        let Some((epoch, tag, message)) = self.held.take() else {
+            return;
+        };
+        let delivery = Delivery {
+            epoch,
+            tag: DeliveryTag(tag),
+            payload: Payload::Json(&message.body),
+        };
+        if self.pipeline.deliver(&delivery, self.now).is_err() {
+            self.held = Some((epoch, tag, message));
+        } else {
+            self.deliver_soon();
+        }
+    }
+
+    fn publish(&mut self) {
+        let number = self.published;
+        self.published += 1;
+        let id = |random: &mut fastrand::Rng, part: usize| match random.u32(0..100) {
+            0 => format!("refused-{number}-{part}"),
+            1 => format!("opaque-{number}-{part}"),
+            2 => format!("poison-{number}-{part}"),
+            // Some tasks have several events.
+            3..=40 => format!("task-{}-{part}", number / 4),
+            _ => format!("task-{number}-{part}"),
+        };
+        let (body, uuids) = match self.random.u32(0..20) {
+            0 => ("{\"type\": ".to_owned(), Vec::new()),
+            1 => ("[]".to_owned(), Vec::new()),
+            2 => ("[{\"type\": \"task-custom\"}, 7]".to_owned(), Vec::new()),
+            3..=9 => {
+                let uuids: Vec<_> = (0..self.random.usize(1..12))
+                    .map(|part| id(&mut self.random, part))
+                    .collect();
+                let events: Vec<_> = uuids
+                    .iter()
+                    .map(|uuid| event(uuid, "task-started", number))
+                    .collect();
+                (format!("[{}]", events.join(", ")), uuids)
+            }
+            _ => {
+                let uuid = id(&mut self.random, 0);
+                (event(&uuid, "task-received", number), vec![uuid])
+            }
+        };
+        self.broker.queue.push_back(Message {
+            body: body.into_bytes(),
+            uuids,
+        });
+        self.deliver_soon();
+    }
+
+    fn trouble(&mut self) {
+        if self.healed {
+            return;
+        }
+        if self.random.bool() {
+            self.api.mood = MOODS[self.random.usize(0..MOODS.len())];
+        } else if let Some(epoch) = self.broker.end() {
+            // What was in the receiver is gone with the connection.
+            self.held = None;
+            self.input(Input::SourceDown {
+                epoch,
+                reason: "trouble".into(),
+            });
+        }
+    }
+
+    /// From here on all is well. A worker's heartbeats go on: without any other event to compare
+    /// with, an API that fails on one document looks like an API that is down.
+    fn heal(&mut self) {
+        self.healed = true;
+        self.api.mood = Mood::Well;
+        for beat in 1..=HEARTBEATS {
+            self.plan(self.now + HEARTBEAT * beat, Happening::Heartbeat(beat));
+        }
+        self.input(Input::Drain);
+    }
+
+    fn heartbeat(&mut self, beat: u32) {
+        let uuid = format!("{HEARTBEAT_PREFIX}{beat}");
+        let body = event(&uuid, "task-received", beat as usize).into_bytes();
+        self.broker.queue.push_back(Message {
+            body,
+            uuids: vec![uuid],
+        });
+        self.deliver_soon();
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        let ledger = self.pipeline.ledger();
+        assert_eq!(
+            ledger.owed(),
+            self.pipeline.pending_events(),
+            "seed {}: the books: {ledger:?}",
+            self.seed
+        );
+        assert!(
+            self.pipeline.ring_used() <= self.subscription.buffer_bytes,
+            "seed {}: the ring's bound",
+            self.seed
+        );
+    }
+
+    /// What holds when a drain has ended.
+    fn check_end(&self) {
+        let (seed, ledger) = (self.seed, self.pipeline.ledger());
+        assert_eq!(self.pipeline.pending_events(), 0, "seed {seed}: {ledger:?}");
+        // A heartbeat may come in the very moment in which the queue was found empty.
+        let left = self
+            .broker
+            .queue
+            .iter()
+            .filter(|message| !message.is_heartbeat())
+            .count();
+        assert_eq!(
+            left + self.broker.unacked(),
+            0,
+            "seed {seed}: messages are left: {ledger:?}"
+        );
+        for message in &self.broker.acked {
+            for uuid in &message.uuids {
+                let bad = is_refused(uuid) || is_opaque(uuid) || is_poison(uuid);
+                assert!(
+                    bad || self.api.stored.contains_key(uuid),
+                    "seed {seed}: {uuid} was never stored"
+                );
+                assert!(
+                    !bad || self.quarantined.contains(uuid),
+                    "seed {seed}: {uuid} was never quarantined"
+                );
+            }
+        }
+        self.tell(|| format!("{ledger:?}"));
+    }
+}
