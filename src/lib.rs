@@ -11,9 +11,11 @@ mod nearest;
 // The ground everything stands on.
 pub mod clock;
 pub mod exit;
+pub mod lock;
 pub mod logging;
 pub mod process_title;
 pub mod secret;
+pub mod signal;
 
 // The core, in the order data flows: pure, `now` comes in as an argument.
 pub mod delivery;
@@ -24,6 +26,7 @@ pub mod json;
 pub mod pipeline;
 pub mod python;
 
-// The shells.
+// The shells, and the loop that drives them.
 pub mod command;
+pub mod source;
 pub mod upload;

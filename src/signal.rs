@@ -1,0 +1,54 @@
+//! Signals as bytes on sockets that the event loop polls.
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use mio::net::UnixStream;
+use mio::{Interest, Registry, Token};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+/// The signals an agent heeds. Two of the same kind in quick succession are two.
+pub struct Signals {
+    stop: UnixStream,
+    reload: UnixStream,
+}
+
+impl Signals {
+    /// Starts to listen: SIGTERM and SIGINT wake `stop`, SIGHUP wakes `reload`.
+    pub fn listen(registry: &Registry, stop: Token, reload: Token) -> io::Result<Self> {
+        Ok(Signals {
+            stop: socket(registry, stop, &[SIGTERM, SIGINT])?,
+            reload: socket(registry, reload, &[SIGHUP])?,
+        })
+    }
+
+    /// How many signals to stop have come since the last call.
+    pub fn stops(&mut self) -> usize {
+        drain(&mut self.stop)
+    }
+
+    /// How many signals to reload have come since the last call.
+    pub fn reloads(&mut self) -> usize {
+        drain(&mut self.reload)
+    }
+}
+
+fn socket(registry: &Registry, token: Token, signals: &[i32]) -> io::Result<UnixStream> {
+    let (mut receiver, sender) = UnixStream::pair()?;
+    let sender = OwnedFd::from(std::os::unix::net::UnixStream::from(sender));
+    for signal in signals {
+        pipe::register(*signal, sender.try_clone()?)?;
+    }
+    registry.register(&mut receiver, token, Interest::READABLE)?;
+    Ok(receiver)
+}
+
+fn drain(socket: &mut UnixStream) -> usize {
+    let mut bytes = [0; 16];
+    let mut count = 0;
+    while let Ok(length @ 1..) = socket.read(&mut bytes) {
+        count += length;
+    }
+    count
+}

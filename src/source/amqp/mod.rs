@@ -1,0 +1,377 @@
+//! RabbitMQ through amiquip: the event loop's side of a subscription's connection.
+//!
+//! ```text
+//!  event loop                     owner thread                amiquip's threads
+//!  ──────────                     ────────────                ─────────────────
+//!  connect ─────── spawn ───────► resolve, connect, open ───► io, timer
+//!  handle ◄─────── events ─────── Connected, Ready, Consuming, Down
+//!  consume, settle, close ──────► basic.consume, ack, close ─► socket
+//!  next ◄──────────── receiver (deliveries) ───────────────── Stream (filter, bell)
+//! ```
+//!
+//! The loop's side never waits: it sends commands, drains the receiver, and where the owner thread
+//! hangs in a call it shuts the socket down under it.
+
+mod failure;
+pub mod frames;
+mod owner;
+mod stream;
+
+use std::collections::VecDeque;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use amiquip::{ConsumerMessage, Delivery};
+use crossbeam_channel::{Receiver, TryRecvError};
+
+use self::owner::{Command, Owner};
+use super::bell::Bell;
+use crate::config::{AmqpBroker, Subscription};
+use crate::delivery::{DeliveryTag, Epoch, MAX_MESSAGE_BYTES, check_content};
+
+/// The heartbeat that is negotiated; a silent broker is given up after two (AMQP 0-9-1 §4.2.7).
+pub const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// For the TCP connection to one address, and for each step of the handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For a close that the broker should answer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The owner thread's stack. It holds the handshake's call chain and no message: 64 KiB were used
+/// in a debug build.
+const STACK_SIZE: usize = 256 * 1024;
+
+/// Owner threads of one source that may hang in a name lookup, which nothing can cut short, before
+/// no further one is started.
+const MAX_LINGERING: usize = 2;
+
+/// What the connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Consume,
+    /// Only to see whether the broker lets us in; declares and consumes nothing.
+    Check,
+}
+
+/// What a connection declares and consumes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub subscription: String,
+    pub exchange: String,
+    pub queue: String,
+    pub routing_key: String,
+    pub prefetch: u16,
+    pub purpose: Purpose,
+}
+
+impl Plan {
+    pub fn new(subscription: &Subscription, purpose: Purpose) -> Self {
+        Plan {
+            subscription: subscription.name.clone(),
+            exchange: subscription.exchange.clone(),
+            queue: subscription.queue.clone(),
+            routing_key: subscription.routing_key.clone(),
+            prefetch: subscription.prefetch_count,
+            purpose,
+        }
+    }
+}
+
+/// What the owner thread tells the loop.
+#[derive(Debug)]
+pub enum Event {
+    /// A socket to shut down should the connection hang.
+    Connected(TcpStream),
+    /// Set up; `notes` say where existing queues or exchanges were taken as they are.
+    Ready {
+        notes: Vec<String>,
+    },
+    /// Deliveries come from here.
+    Consuming(Receiver<ConsumerMessage>),
+    QueueLength(u64),
+    /// The last event of a connection.
+    Down {
+        reason: String,
+    },
+}
+
+/// A message, taken off the receiver.
+#[derive(Debug)]
+pub struct Message {
+    pub tag: DeliveryTag,
+    /// `Err` is why it cannot be read.
+    pub body: Result<Vec<u8>, String>,
+}
+
+/// How owner threads tell the loop; called from any thread.
+pub type Notify = Arc<dyn Fn(Epoch, Event) + Send + Sync>;
+
+/// One subscription's AMQP connection, seen from the loop.
+pub struct AmqpSource {
+    plan: Plan,
+    bell: Bell,
+    notify: Notify,
+    connection: Option<Connection>,
+    /// Held by every owner thread: their number is its count less one.
+    alive: Arc<()>,
+}
+
+struct Connection {
+    epoch: Epoch,
+    commands: Sender<Command>,
+    socket: Option<TcpStream>,
+    receiver: Option<Receiver<ConsumerMessage>>,
+    /// Deliveries without their bodies: an ack needs the delivery itself.
+    unacked: VecDeque<Delivery>,
+    close_by: Option<Instant>,
+    /// Why the consumer ended, where the connection itself would not know.
+    cause: Option<String>,
+}
+
+impl AmqpSource {
+    /// A source that is not connected.
+    pub fn new(plan: Plan, bell: Bell, notify: Notify) -> Self {
+        AmqpSource {
+            plan,
+            bell,
+            notify,
+            connection: None,
+            alive: Arc::new(()),
+        }
+    }
+
+    /// Starts a connection; a previous one is given up.
+    pub fn connect(&mut self, epoch: Epoch, broker: &AmqpBroker) {
+        self.abandon();
+        if let Err(reason) = self.start(epoch, broker) {
+            (self.notify)(epoch, Event::Down { reason });
+        }
+    }
+
+    fn start(&mut self, epoch: Epoch, broker: &AmqpBroker) -> Result<(), String> {
+        if Arc::strong_count(&self.alive) > MAX_LINGERING {
+            return Err(format!(
+                "{}: earlier tries still hang: is the DNS answering?",
+                broker.host
+            ));
+        }
+        let (commands, orders) = channel();
+        let notify = Arc::clone(&self.notify);
+        let owner = Owner {
+            plan: self.plan.clone(),
+            broker: broker.clone(),
+            bell: self.bell.clone(),
+            commands: orders,
+            notify: move |event| notify(epoch, event),
+        };
+        let alive = Arc::clone(&self.alive);
+        let spawned = thread::Builder::new()
+            .name("leek-amqp".to_owned())
+            .stack_size(STACK_SIZE)
+            .spawn(move || {
+                owner.run();
+                drop(alive);
+            });
+        spawned.map_err(|error| format!("no thread for the connection: {error}"))?;
+        self.connection = Some(Connection {
+            epoch,
+            commands,
+            socket: None,
+            receiver: None,
+            unacked: VecDeque::new(),
+            close_by: None,
+            cause: None,
+        });
+        Ok(())
+    }
+
+    /// Gives the connection up at once, whatever its owner thread is doing.
+    pub fn abandon(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.shut_down();
+        }
+    }
+
+    /// Starts consuming.
+    pub fn consume(&mut self) {
+        self.command(Command::Consume);
+    }
+
+    /// Asks for the queue's length: `Event::QueueLength` answers.
+    pub fn count_queue(&mut self) {
+        self.command(Command::CountQueue);
+    }
+
+    /// Acknowledges every message up to and including `through`, received in `epoch`.
+    pub fn settle(&mut self, epoch: Epoch, through: DeliveryTag) {
+        let Some(connection) = self
+            .connection
+            .as_mut()
+            .filter(|connection| connection.epoch == epoch)
+        else {
+            return;
+        };
+        let covered = connection
+            .unacked
+            .partition_point(|delivery| delivery.delivery_tag() <= through.0);
+        let last = connection.unacked.drain(..covered).next_back();
+        if let Some(last) = last {
+            self.command(Command::Ack(Box::new(last)));
+        }
+    }
+
+    /// Closes the connection in order; `Event::Down` follows within a deadline.
+    pub fn close(&mut self, now: Instant) {
+        self.command(Command::Close);
+        if let Some(connection) = &mut self.connection {
+            connection.receiver = None;
+            connection.close_by.get_or_insert(now + CLOSE_TIMEOUT);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        if let Some(connection) = &self.connection {
+            // An owner thread that is gone has said so, or is about to.
+            let _ = connection.commands.send(command);
+        }
+    }
+
+    /// Takes note of an event. Answers it back where it concerns the connection of today.
+    pub fn handle(&mut self, epoch: Epoch, event: Event) -> Option<Event> {
+        let Some(connection) = self
+            .connection
+            .as_mut()
+            .filter(|connection| connection.epoch == epoch)
+        else {
+            if let Event::Connected(socket) = event {
+                // It was given up before its socket was known.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+            return None;
+        };
+        match event {
+            Event::Connected(socket) => {
+                connection.socket = Some(socket);
+                None
+            }
+            Event::Consuming(receiver) if connection.close_by.is_none() => {
+                connection.receiver = Some(receiver);
+                None
+            }
+            Event::Consuming(_) => None,
+            Event::Down { reason } => {
+                let cause = connection.cause.take();
+                self.connection = None;
+                Some(Event::Down {
+                    reason: cause.unwrap_or(reason),
+                })
+            }
+            Event::Ready { .. } | Event::QueueLength(_) => Some(event),
+        }
+    }
+
+    /// The next message that has arrived, with the epoch it belongs to.
+    pub fn next(&mut self, now: Instant) -> Option<(Epoch, Message)> {
+        let connection = self.connection.as_mut()?;
+        match connection.receiver.as_ref()?.try_recv() {
+            Ok(ConsumerMessage::Delivery(delivery)) => {
+                Some((connection.epoch, connection.take(delivery)))
+            }
+            Err(TryRecvError::Empty) => None,
+            Ok(end) => {
+                connection.cause = cause(&end);
+                self.close(now);
+                None
+            }
+            // The connection is dead; the owner thread asks it why and says so.
+            Err(TryRecvError::Disconnected) => {
+                self.close(now);
+                None
+            }
+        }
+    }
+
+    /// True if `next` would find something.
+    pub fn has_next(&self) -> bool {
+        let receiver = self
+            .connection
+            .as_ref()
+            .and_then(|connection| connection.receiver.as_ref());
+        receiver.is_some_and(|receiver| !receiver.is_empty())
+    }
+
+    /// Readies the bell for a sleep of the loop.
+    pub fn arm(&self) {
+        self.bell.arm();
+    }
+
+    /// When a close is overdue.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.connection
+            .as_ref()
+            .and_then(|connection| connection.close_by)
+    }
+
+    /// Cuts an overdue close short.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(connection) = self
+            .connection
+            .as_mut()
+            .filter(|one| one.close_by.is_some_and(|by| now >= by))
+        {
+            connection.shut_down();
+            connection.close_by = None;
+        }
+    }
+}
+
+impl Connection {
+    /// Keeps the delivery for its ack and takes its content out.
+    fn take(&mut self, mut delivery: Delivery) -> Message {
+        let tag = DeliveryTag(delivery.delivery_tag());
+        let body = readable(&mut delivery);
+        delivery.exchange = String::new();
+        delivery.routing_key = String::new();
+        delivery.properties = Default::default();
+        self.unacked.push_back(delivery);
+        Message { tag, body }
+    }
+
+    /// Calls that hang on this socket return at once.
+    fn shut_down(&self) {
+        if let Some(socket) = &self.socket {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// What a consumer's last message says of its end.
+fn cause(end: &ConsumerMessage) -> Option<String> {
+    match end {
+        ConsumerMessage::ServerCancelled => Some(
+            "the broker cancelled the consumer: the queue was deleted, or its node went down"
+                .to_owned(),
+        ),
+        ConsumerMessage::ServerClosedChannel(error)
+        | ConsumerMessage::ServerClosedConnection(error) => Some(failure::reason(error)),
+        _ => None,
+    }
+}
+
+fn readable(delivery: &mut Delivery) -> Result<Vec<u8>, String> {
+    let text = |value: &Option<String>| value.clone();
+    let content_type = text(delivery.properties.content_type());
+    let encoding = text(delivery.properties.content_encoding());
+    if content_type.as_deref() == Some(frames::OVERSIZED) {
+        let size = encoding.unwrap_or_default();
+        return Err(format!(
+            "body: {size} bytes: expected at most {MAX_MESSAGE_BYTES}"
+        ));
+    }
+    check_content(content_type.as_deref(), encoding.as_deref())?;
+    Ok(std::mem::take(&mut delivery.body))
+}
