@@ -14,14 +14,13 @@ mod typed;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::command::{sink, transform};
 use crate::config::Config;
 use crate::config::environment::Env;
 use crate::config::fault::Report;
-use crate::document::Validation;
 use crate::exit::Exit;
 use crate::logging;
 use crate::secret::Secret;
@@ -40,8 +39,8 @@ pub struct Invocation {
 pub enum Command {
     Run(RunOptions),
     Check(CheckOptions),
-    Transform(TransformOptions),
-    Sink(SinkOptions),
+    Transform(transform::Options),
+    Sink(sink::Options),
 }
 
 /// Consume and deliver.
@@ -68,25 +67,6 @@ pub struct CheckOptions {
     pub source: String,
     /// Validate only.
     pub offline: bool,
-}
-
-/// JSON lines on stdin → documents on stdout.
-#[derive(Debug)]
-pub struct TransformOptions {
-    pub app_env: String,
-    /// The value of `updated_at`; the clock's where absent.
-    pub now_ms: Option<i64>,
-    pub validation: Validation,
-}
-
-/// A stand-in for the Leek API.
-#[derive(Debug)]
-pub struct SinkOptions {
-    pub listen: SocketAddr,
-    /// Appended to; stdout where absent.
-    pub out: Option<PathBuf>,
-    /// The only key to accept, where given.
-    pub app_key: Option<Secret>,
 }
 
 /// What a command line comes to.

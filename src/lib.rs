@@ -28,5 +28,6 @@ pub mod python;
 
 // The shells, and the loop that drives them.
 pub mod command;
+pub mod runtime;
 pub mod source;
 pub mod upload;

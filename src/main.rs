@@ -1,11 +1,14 @@
 //! The binary: arguments → configuration → command → exit code.
 
-use std::io::Write;
+use std::io::{self, BufReader, Write};
 use std::process::ExitCode;
 
-use leek_agent::cli::{self, CheckOptions, Command, Invocation, Outcome};
+use leek_agent::cli::{self, CheckOptions, Command, Invocation, Outcome, RunOptions};
+use leek_agent::command::{check, sink, transform};
 use leek_agent::config::environment::Env;
 use leek_agent::exit::Exit;
+use leek_agent::lock::{Lock, LockError};
+use leek_agent::runtime::{self, Ended};
 use leek_agent::{logging, process_title};
 
 fn main() -> ExitCode {
@@ -18,7 +21,11 @@ fn start() -> Exit {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     process_title::hide_keys();
     match cli::parse(&args, &Env::of_process()) {
-        Ok(Outcome::Run(invocation)) => run(*invocation),
+        Ok(Outcome::Run(invocation)) => {
+            let exit = carry_out(*invocation);
+            logging::finish();
+            exit
+        }
         Ok(Outcome::Print(text)) => print(&text),
         Ok(Outcome::Disabled(settings)) => {
             logging::init(settings);
@@ -26,55 +33,103 @@ fn start() -> Exit {
             Exit::Done
         }
         Err(error) => {
-            // Nobody to tell where stderr is closed; the exit code says enough.
-            let _ = writeln!(std::io::stderr(), "{error}");
+            complain(&error.to_string());
             error.exit()
         }
     }
 }
 
-fn run(invocation: Invocation) -> Exit {
+fn carry_out(invocation: Invocation) -> Exit {
+    if let Command::Transform(options) = &invocation.command {
+        return run_transform(options);
+    }
     logging::init(invocation.logging);
     match invocation.command {
-        Command::Check(options) if options.offline => print(&offline_check(&options)),
-        Command::Run(_) | Command::Check(_) | Command::Transform(_) | Command::Sink(_) => {
-            log::error!("this command is not part of this version");
+        Command::Run(options) => run(&options),
+        Command::Check(options) if options.offline => {
+            print(&check::describe(&options.config, &options.source))
+        }
+        Command::Check(options) => run_check(&options),
+        Command::Sink(options) => done_or_bug(sink::run(options)),
+        Command::Transform(_) => Exit::Done,
+    }
+}
+
+fn run(options: &RunOptions) -> Exit {
+    let _lock = match options.lock.as_deref().map(Lock::take).transpose() {
+        Ok(lock) => lock,
+        Err(LockError::Held { pid }) => {
+            log::info!(pid = pid.unwrap_or(0); "another instance holds the lock: nothing to do");
+            return Exit::Done;
+        }
+        Err(LockError::Io(error)) => {
+            log::error!(reason:% = error; "lock file not usable: check --lock");
+            return Exit::Config;
+        }
+    };
+    let settings = runtime::Settings {
+        drain: options.drain,
+        run_for: options.run_for,
+        strict: options.strict,
+    };
+    match runtime::run(&options.config, settings) {
+        Ok(Ended::Delivered) => Exit::Done,
+        Ok(Ended::Undelivered) => Exit::Undelivered,
+        Ok(Ended::Unavailable) => Exit::Unavailable,
+        Err(error) => {
+            log::error!(reason:% = error; "the event loop failed");
             Exit::Software
         }
     }
 }
 
-/// What `check --offline` has to say once the configuration is read: nothing is wrong.
-fn offline_check(options: &CheckOptions) -> String {
-    let subscriptions = &options.config.subscriptions;
-    let noun = if subscriptions.len() == 1 {
-        "subscription"
-    } else {
-        "subscriptions"
+fn run_check(options: &CheckOptions) -> Exit {
+    let findings = match check::run(&options.config) {
+        Ok(findings) => findings,
+        Err(error) => return done_or_bug(Err(error)),
     };
-    let mut text = format!(
-        "configuration ok: {} {noun} from {}\n",
-        subscriptions.len(),
-        options.source
-    );
-    for subscription in subscriptions {
-        let brokers: Vec<String> = subscription
-            .brokers
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        text += &format!(
-            "{}: {} -> {}\n",
-            subscription.name,
-            brokers.join(";"),
-            subscription.api_url
-        );
+    let lines: String = findings
+        .iter()
+        .map(|finding| format!("{finding}\n"))
+        .collect();
+    print(&lines);
+    if findings.iter().all(|finding| finding.result.is_ok()) {
+        Exit::Done
+    } else {
+        Exit::Unavailable
     }
-    text
 }
 
-/// A reader that went away, as `head` does, is no fault.
+fn run_transform(options: &transform::Options) -> Exit {
+    let (input, output) = (
+        BufReader::new(io::stdin()),
+        io::BufWriter::new(io::stdout().lock()),
+    );
+    match transform::run(input, output, io::stderr(), options) {
+        Ok(_) => Exit::Done,
+        // A reader that went away, as `head` does, is no fault.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => done_or_bug(Err(error)),
+    }
+}
+
+fn done_or_bug(result: Result<(), impl std::fmt::Display>) -> Exit {
+    match result {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(&error.to_string());
+            Exit::Software
+        }
+    }
+}
+
+/// A reader that went away is no fault.
 fn print(text: &str) -> Exit {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = io::stdout().write_all(text.as_bytes());
     Exit::Done
+}
+
+/// Nobody to tell where stderr is closed; the exit code says enough.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "leek-agent: {text}");
 }

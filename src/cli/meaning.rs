@@ -8,10 +8,8 @@ use std::time::Duration;
 use super::arrange::Arranged;
 use super::layers::{Found, Layers, Origin};
 use super::typed::{Typed, TypedCheck, TypedCommand, TypedRun, TypedSink, TypedTransform};
-use super::{
-    CheckOptions, Command, Invocation, Outcome, RunOptions, SinkOptions, StartError,
-    TransformOptions, duration,
-};
+use super::{CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, duration};
+use crate::command::{sink, transform};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
 use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, read_text_file, url};
@@ -145,7 +143,7 @@ impl Meaning<'_> {
                     text.parse().ok()
                 });
         let strict = self.layers.switch("strict", typed.strict);
-        Command::Transform(TransformOptions {
+        Command::Transform(transform::Options {
             app_env: app_env.map_or(APP_ENV.into(), |found| found.text),
             now_ms,
             validation: if strict {
@@ -160,7 +158,7 @@ impl Meaning<'_> {
         let out = self.path("out", typed.out);
         let listen = self.listen(typed.listen);
         let app_key = self.app_key();
-        Some(Command::Sink(SinkOptions {
+        Some(Command::Sink(sink::Options {
             listen: listen?,
             out,
             app_key,

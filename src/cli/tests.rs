@@ -1,6 +1,7 @@
 //! Command lines, environments and files, and what they come to.
 
 use super::*;
+use crate::document::Validation;
 
 const LIST: (&str, &str) = (
     "LEEK_AGENT_SUBSCRIPTIONS",

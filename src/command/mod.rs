@@ -1,4 +1,5 @@
 //! The commands besides `run`: each does one thing and ends.
 
+pub mod check;
 pub mod sink;
 pub mod transform;

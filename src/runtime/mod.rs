@@ -1,0 +1,330 @@
+//! The event loop: owns the poll, every pipeline, and everything that pipelines ask for.
+//!
+//! One turn: take what happened, let every pipeline say what to do, do it, sleep until the nearest
+//! deadline. Nothing here blocks but the sleep.
+
+mod tell;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token, Waker};
+
+use self::worker::{Attempt, Worker};
+use crate::clock::{self, Now};
+use crate::config::Config;
+use crate::delivery::Epoch;
+use crate::logging;
+use crate::pipeline::Input;
+use crate::signal::Signals;
+use crate::source::amqp;
+use crate::source::bell::Bell;
+use crate::upload;
+
+const WAKE: Token = Token(0);
+const STOP: Token = Token(1);
+const RELOAD: Token = Token(2);
+
+/// Kinds of events that one sleep can end with: the waker and two sockets.
+const EVENTS: usize = 8;
+
+/// What connections get for an orderly close after the time for a stop is over.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// How a run is to end, and when to refuse to begin.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    /// Stop once the queues are empty and everything is delivered.
+    pub drain: bool,
+    /// Stop gracefully after that long.
+    pub run_for: Option<Duration>,
+    /// Give up at the start if any broker or API is not well.
+    pub strict: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Stopped as asked, nothing owed.
+    Delivered,
+    /// Stopped with events that are not delivered; a broker that keeps them still has them.
+    Undelivered,
+    /// With `strict`: a broker or an API was not well at the start.
+    Unavailable,
+}
+
+/// Something that happened on another thread.
+enum Notice {
+    Source {
+        subscription: usize,
+        epoch: Epoch,
+        event: amqp::Event,
+    },
+    Upload {
+        subscription: usize,
+        report: upload::Report,
+    },
+}
+
+/// How far the run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Running,
+    /// Until then uploads may finish.
+    Stopping {
+        until: Instant,
+    },
+    /// Until then connections may close.
+    Closing {
+        until: Instant,
+    },
+}
+
+struct Runtime {
+    poll: Poll,
+    bell: Bell,
+    signals: Signals,
+    notices: Receiver<Notice>,
+    workers: Vec<Worker>,
+    phase: Phase,
+    settings: Settings,
+    shutdown_timeout: Duration,
+    end_at: Option<Instant>,
+    /// Something was not well when the agent was told to stop.
+    unwell_at_stop: bool,
+}
+
+/// Consumes and delivers until told to stop. Logs how it went.
+pub fn run(config: &Config, settings: Settings) -> io::Result<Ended> {
+    let now = clock::now();
+    let mut runtime = Runtime::new(config, settings, now.instant)?;
+    let ended = runtime.turn_until_ended()?;
+    for worker in &runtime.workers {
+        worker.tell_ledger();
+    }
+    log::info!(ended:? = ended; "leek-agent stopped");
+    Ok(ended)
+}
+
+impl Runtime {
+    fn new(config: &Config, settings: Settings, now: Instant) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let bell = Bell::new(Arc::new(Waker::new(poll.registry(), WAKE)?));
+        let signals = Signals::listen(poll.registry(), STOP, RELOAD)?;
+        let (sender, notices) = channel();
+        let workers = config.subscriptions.iter().enumerate();
+        let workers = workers
+            .map(|(index, subscription)| {
+                Worker::new(
+                    subscription,
+                    Reporter {
+                        index,
+                        sender: sender.clone(),
+                        bell: bell.clone(),
+                    },
+                    now,
+                )
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Runtime {
+            poll,
+            bell,
+            signals,
+            notices,
+            workers,
+            phase: Phase::Starting,
+            settings,
+            shutdown_timeout: config.shutdown_timeout,
+            end_at: settings.run_for.map(|length| now + length),
+            unwell_at_stop: false,
+        })
+    }
+
+    fn turn_until_ended(&mut self) -> io::Result<Ended> {
+        let mut events = Events::with_capacity(EVENTS);
+        if self.settings.drain {
+            self.tell_all(clock::monotonic(), || Input::Drain);
+        }
+        loop {
+            let now = clock::now();
+            let wait = self.turn(now);
+            if let Some(ended) = self.ended(now.instant) {
+                return Ok(ended);
+            }
+            self.sleep(&mut events, wait)?;
+        }
+    }
+
+    /// Does all there is to do; answers when to turn again at the latest.
+    fn turn(&mut self, now: Now) -> Option<Instant> {
+        self.take_signals(now.instant);
+        self.take_notices(now.instant);
+        self.pass_deadlines(now.instant);
+        let worker_waits: Vec<_> = self
+            .workers
+            .iter_mut()
+            .map(|worker| worker.turn(now))
+            .collect();
+        self.tell_started();
+        let phase_wait = match self.phase {
+            Phase::Stopping { until } | Phase::Closing { until } => Some(until),
+            Phase::Starting | Phase::Running => self.end_at,
+        };
+        let log_wait = logging::flush(now.instant);
+        worker_waits
+            .into_iter()
+            .chain([phase_wait, log_wait])
+            .flatten()
+            .min()
+    }
+
+    fn sleep(&mut self, events: &mut Events, wait: Option<Instant>) -> io::Result<()> {
+        self.bell.arm();
+        let timeout = match self.workers.iter().any(Worker::has_work) {
+            true => Some(Duration::ZERO),
+            false => wait.map(|until| until.saturating_duration_since(clock::monotonic())),
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_notices(&mut self, now: Instant) {
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::Source {
+                    subscription,
+                    epoch,
+                    event,
+                } => self.workers[subscription].source_event(epoch, event, now),
+                Notice::Upload {
+                    subscription,
+                    report,
+                } => self.workers[subscription].upload_report(report, now),
+            }
+        }
+    }
+
+    fn take_signals(&mut self, now: Instant) {
+        if self.signals.reloads() > 0 {
+            log::warn!(
+                "SIGHUP: reload is not supported yet by this version: restart the agent instead"
+            );
+        }
+        for _ in 0..self.signals.stops() {
+            match self.phase {
+                Phase::Starting | Phase::Running => self.stop(now, "signal"),
+                Phase::Stopping { .. } | Phase::Closing { .. } => {
+                    self.phase = Phase::Closing { until: now }
+                }
+            }
+        }
+    }
+
+    fn pass_deadlines(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Starting | Phase::Running if self.end_at.is_some_and(|end| now >= end) => {
+                self.stop(now, "time is over")
+            }
+            Phase::Stopping { until } if now >= until => {
+                self.tell_all(now, || Input::GiveUp);
+                self.phase = Phase::Closing {
+                    until: now + CLOSE_GRACE,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self, now: Instant, cause: &str) {
+        log::info!(cause = cause; "stopping");
+        self.unwell_at_stop = self.workers.iter().any(|worker| !worker.is_well());
+        self.tell_all(now, || Input::Stop);
+        self.phase = Phase::Stopping {
+            until: now + self.shutdown_timeout,
+        };
+    }
+
+    fn tell_all(&mut self, now: Instant, input: impl Fn() -> Input) {
+        for worker in &mut self.workers {
+            worker.input(input(), now);
+        }
+    }
+
+    /// Once every subscription was attempted, whatever came of it.
+    fn tell_started(&mut self) {
+        let attempted = self
+            .workers
+            .iter()
+            .all(|worker| worker.attempt() != Attempt::Pending);
+        if self.phase == Phase::Starting && attempted {
+            self.phase = Phase::Running;
+            let failed = self
+                .workers
+                .iter()
+                .filter(|worker| worker.attempt() == Attempt::Failed)
+                .count();
+            let version = env!("CARGO_PKG_VERSION");
+            log::info!(version = version, subscriptions = self.workers.len(), unavailable = failed; "leek-agent started");
+        }
+    }
+
+    fn ended(&self, now: Instant) -> Option<Ended> {
+        let failed = |worker: &Worker| worker.attempt() == Attempt::Failed;
+        if self.settings.strict && self.phase == Phase::Running && self.workers.iter().any(failed) {
+            return Some(Ended::Unavailable);
+        }
+        let all_stopped = self.workers.iter().all(Worker::is_stopped);
+        let overdue = matches!(self.phase, Phase::Closing { until } if now >= until);
+        (all_stopped || overdue).then(|| self.outcome())
+    }
+
+    /// A drain that was cut short while something was not well has not done its work, even if
+    /// nothing was in hand.
+    fn outcome(&self) -> Ended {
+        let owed = self
+            .workers
+            .iter()
+            .any(|worker| worker.pending_events() > 0);
+        match owed || (self.settings.drain && self.unwell_at_stop) {
+            true => Ended::Undelivered,
+            false => Ended::Delivered,
+        }
+    }
+}
+
+/// How the threads of one subscription reach the loop.
+#[derive(Clone)]
+struct Reporter {
+    index: usize,
+    sender: Sender<Notice>,
+    bell: Bell,
+}
+
+impl Reporter {
+    fn source(&self, epoch: Epoch, event: amqp::Event) {
+        self.send(Notice::Source {
+            subscription: self.index,
+            epoch,
+            event,
+        });
+    }
+
+    fn upload(&self, report: upload::Report) {
+        self.send(Notice::Upload {
+            subscription: self.index,
+            report,
+        });
+    }
+
+    fn send(&self, notice: Notice) {
+        // The loop is gone only when the process ends.
+        let _ = self.sender.send(notice);
+        self.bell.ring();
+    }
+}

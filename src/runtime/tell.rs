@@ -1,0 +1,82 @@
+//! How the pipeline's reports read in the log (contract C10): error = someone must act,
+//! warn = degraded, info = life cycle, debug = per batch.
+
+use crate::pipeline::ledger::Ledger;
+use crate::pipeline::report::Report;
+use crate::pipeline::verdict::Verdict;
+
+/// Logs one report of a subscription.
+pub fn tell(name: &str, report: &Report) {
+    match report {
+        Report::Invalid { tag, reason } => {
+            log::warn!(subscription = name, delivery_tag = tag.0, reason = reason.as_str(); "event invalid: skipped");
+        }
+        Report::Filtered { tag, event_type } => {
+            log::debug!(subscription = name, delivery_tag = tag.0, event_type = event_type.as_str(); "event type without a Leek state: skipped");
+        }
+        Report::Repaired(repairs) => {
+            for (kind, count) in repairs.iter() {
+                log::debug!(subscription = name, repair = kind, count = count; "events repaired");
+            }
+        }
+        Report::SourceLost { reason, retry_in } => {
+            log::warn!(subscription = name, reason = reason.as_str(), retry_in_ms = retry_in.as_millis() as u64; "broker not connected");
+        }
+        Report::ApiWell => log::info!(subscription = name; "api is well"),
+        Report::ApiHeld { verdict, retry_in } => {
+            tell_held(name, verdict, retry_in.as_millis() as u64)
+        }
+        Report::Stored { documents, events } => {
+            log::debug!(subscription = name, documents = *documents, events = *events; "batch stored");
+        }
+        Report::Halved { documents, reason } => {
+            log::warn!(subscription = name, documents = *documents, reason = reason.as_str(); "batch refused: sending it again in halves");
+        }
+        Report::Quarantined { id, events, reason } => {
+            log::error!(subscription = name, id = id.as_str(), events = *events, reason = reason.as_str(); "document refused by the api: given up");
+        }
+        Report::Omitted(count) => {
+            log::warn!(subscription = name, count = *count; "further reports omitted");
+        }
+    }
+}
+
+/// What only a person can mend is an error; what may heal by itself is a warning.
+fn tell_held(name: &str, verdict: &Verdict, retry_in_ms: u64) {
+    match verdict {
+        Verdict::Misconfigured { reason, .. } | Verdict::NotLeek { reason, .. } => {
+            log::error!(subscription = name, reason = reason.as_str(), retry_in_ms = retry_in_ms; "api refuses this agent: holding all events");
+        }
+        Verdict::Unwell { reason, .. } | Verdict::Refused { reason, .. } => {
+            log::warn!(subscription = name, reason = reason.as_str(), retry_in_ms = retry_in_ms; "api is not well: holding all events");
+        }
+        Verdict::Stored | Verdict::Partial { .. } => {
+            log::warn!(subscription = name, retry_in_ms = retry_in_ms; "api answered a probe as if it were a batch: holding all events");
+        }
+    }
+}
+
+/// Logs that the broker connection stands.
+pub fn tell_ready(name: &str, notes: &[String]) {
+    for note in notes {
+        log::warn!(subscription = name, reason = note.as_str(); "declaration clashes with what exists");
+    }
+    log::info!(subscription = name; "broker connected");
+}
+
+/// Logs the ledger's balance.
+pub fn tell_ledger(name: &str, ledger: &Ledger, pending: u64) {
+    log::info!(
+        subscription = name,
+        received = ledger.received,
+        delivered = ledger.delivered,
+        invalid = ledger.invalid,
+        filtered = ledger.filtered,
+        quarantined = ledger.quarantined,
+        dropped = ledger.dropped,
+        pending = pending,
+        returned = ledger.returned,
+        repaired = ledger.repaired;
+        "ledger"
+    );
+}

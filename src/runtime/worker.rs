@@ -1,0 +1,230 @@
+//! One subscription at work: its pipeline, its broker connection, its uploaders.
+//!
+//! It carries inputs to the pipeline and the pipeline's outputs to the shells, and decides nothing.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Reporter;
+use super::tell::{tell, tell_ledger, tell_ready};
+use crate::clock::Now;
+use crate::config::{Broker, Subscription};
+use crate::delivery::{Delivery, Epoch, Payload};
+use crate::pipeline::batch::BatchId;
+use crate::pipeline::report::Report;
+use crate::pipeline::{Input, Output, Pipeline};
+use crate::source::amqp::{AmqpSource, Event, Message, Plan, Purpose};
+use crate::upload::{self, Endpoint, Job, PostBody, Uploader};
+
+/// Messages taken from the receiver, and steps of the pipeline, in one turn of one subscription:
+/// some milliseconds on a gateway, so that all subscriptions and signals get their turn.
+const MESSAGES_PER_TURN: usize = 256;
+const STEPS_PER_TURN: usize = 512;
+
+/// What came of the first try at broker and API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    Pending,
+    Well,
+    Failed,
+}
+
+/// See the module's text.
+pub struct Worker {
+    name: String,
+    brokers: Vec<Broker>,
+    pipeline: Pipeline,
+    source: AmqpSource,
+    uploader: Uploader,
+    /// Taken off the receiver when the ring was full.
+    held: Option<(Epoch, Message)>,
+    broker_attempt: Attempt,
+    api_attempt: Attempt,
+    stopped: bool,
+}
+
+impl Worker {
+    pub fn new(subscription: &Subscription, reporter: Reporter, now: Instant) -> io::Result<Self> {
+        let bell = reporter.bell.clone();
+        let uploads = reporter.clone();
+        let uploader = Uploader::start(
+            &Endpoint::of(subscription),
+            subscription.concurrency_pool_size,
+            move |report| {
+                uploads.upload(report);
+            },
+        )?;
+        let notify = Arc::new(move |epoch, event| reporter.source(epoch, event));
+        Ok(Worker {
+            name: subscription.name.clone(),
+            brokers: subscription.brokers.clone(),
+            pipeline: Pipeline::new(subscription, now, fastrand::u64(..)),
+            source: AmqpSource::new(Plan::new(subscription, Purpose::Consume), bell, notify),
+            uploader,
+            held: None,
+            broker_attempt: Attempt::Pending,
+            api_attempt: Attempt::Pending,
+            stopped: false,
+        })
+    }
+
+    /// Pending until both sides were tried, failed if either did.
+    pub fn attempt(&self) -> Attempt {
+        match (self.broker_attempt, self.api_attempt) {
+            (Attempt::Well, Attempt::Well) => Attempt::Well,
+            (Attempt::Pending, _) | (_, Attempt::Pending) => Attempt::Pending,
+            _ => Attempt::Failed,
+        }
+    }
+
+    pub fn is_well(&self) -> bool {
+        self.pipeline.is_well()
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    pub fn pending_events(&self) -> u64 {
+        self.pipeline.pending_events()
+    }
+
+    pub fn tell_ledger(&self) {
+        tell_ledger(
+            &self.name,
+            self.pipeline.ledger(),
+            self.pipeline.pending_events(),
+        );
+    }
+
+    pub fn input(&mut self, input: Input, now: Instant) {
+        self.pipeline.handle_input(input, now);
+    }
+
+    /// Carries an event of the broker connection to the pipeline.
+    pub fn source_event(&mut self, epoch: Epoch, event: Event, now: Instant) {
+        let input = match self.source.handle(epoch, event) {
+            Some(Event::Ready { notes }) => {
+                tell_ready(&self.name, &notes);
+                self.broker_attempt = first(self.broker_attempt, Attempt::Well);
+                Input::SourceUp(epoch)
+            }
+            Some(Event::QueueLength(messages)) => Input::QueueLength { epoch, messages },
+            Some(Event::Down { reason }) => Input::SourceDown { epoch, reason },
+            Some(Event::Connected(_) | Event::Consuming(_)) | None => return,
+        };
+        self.input(input, now);
+    }
+
+    /// Carries an upload's report to the pipeline.
+    pub fn upload_report(&mut self, report: upload::Report, now: Instant) {
+        let input = match report {
+            upload::Report::Probed(answer) => {
+                let attempt = if answer.is_ok() {
+                    Attempt::Well
+                } else {
+                    Attempt::Failed
+                };
+                self.api_attempt = first(self.api_attempt, attempt);
+                Input::Probed(answer)
+            }
+            upload::Report::Posted { id, verdict } => Input::Uploaded {
+                batch: BatchId(id),
+                verdict,
+            },
+        };
+        self.input(input, now);
+    }
+
+    /// One turn; answers when the next one is due at the latest.
+    pub fn turn(&mut self, now: Now) -> Option<Instant> {
+        self.source.handle_timeout(now.instant);
+        self.take_messages(now.instant);
+        let wait = self.pump(now);
+        [wait, self.source.deadline()].into_iter().flatten().min()
+    }
+
+    /// True where the next turn would find something without any event.
+    pub fn has_work(&self) -> bool {
+        self.held.is_none() && self.source.has_next()
+    }
+
+    fn take_messages(&mut self, now: Instant) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some((epoch, message)) = self.held.take().or_else(|| self.source.next(now)) else {
+                return;
+            };
+            let payload = match &message.body {
+                Ok(body) => Payload::Json(body),
+                Err(reason) => Payload::Unreadable(reason),
+            };
+            let delivery = Delivery {
+                epoch,
+                tag: message.tag,
+                payload,
+            };
+            if self.pipeline.deliver(&delivery, now).is_err() {
+                self.held = Some((epoch, message));
+                return;
+            }
+        }
+    }
+
+    /// Carries out what the pipeline wants until it waits, or until others must have their turn.
+    fn pump(&mut self, now: Now) -> Option<Instant> {
+        for _ in 0..STEPS_PER_TURN {
+            match self.pipeline.poll_output(now) {
+                Output::Wait(Some(until)) if until <= now.instant => {}
+                Output::Wait(until) => return until,
+                output => self.carry_out(output, now.instant),
+            }
+        }
+        Some(now.instant)
+    }
+
+    fn carry_out(&mut self, output: Output, now: Instant) {
+        match output {
+            Output::Connect { epoch, broker } => {
+                let Broker::Amqp(broker) = &self.brokers[broker];
+                self.source.connect(epoch, broker);
+            }
+            Output::Abandon { .. } => self.source.abandon(),
+            Output::Consume { .. } => self.source.consume(),
+            Output::CountQueue { .. } => self.source.count_queue(),
+            Output::Settle { epoch, through } => self.source.settle(epoch, through),
+            Output::Close { .. } => self.source.close(now),
+            Output::Probe => self.uploader.submit(Job::Probe),
+            Output::Upload {
+                batch,
+                body,
+                documents,
+            } => {
+                self.uploader.submit(Job::Post {
+                    id: batch.0,
+                    body: PostBody::new(body, documents),
+                });
+            }
+            Output::Report(report) => self.report(&report),
+            Output::Stopped => self.stopped = true,
+            Output::Wait(_) => {}
+        }
+    }
+
+    fn report(&mut self, report: &Report) {
+        // A further broker of the list is tried before the first attempt counts as failed.
+        if matches!(report, Report::SourceLost { retry_in, .. } if !retry_in.is_zero()) {
+            self.broker_attempt = first(self.broker_attempt, Attempt::Failed);
+        }
+        tell(&self.name, report);
+    }
+}
+
+/// The first attempt's outcome stands.
+fn first(known: Attempt, new: Attempt) -> Attempt {
+    if known == Attempt::Pending {
+        new
+    } else {
+        known
+    }
+}
