@@ -1,0 +1,346 @@
+//! The agent's own binary in a fresh folder with a clean environment, and what it says.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::keeper::{Group, keep_folder, lock};
+use super::wait::poll;
+
+/// Longer than anything but a deadlock takes on two busy cores.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A subscription with Leek's defaults, but a window that does not make tests wait.
+pub fn subscription(broker: &str, api_url: &str) -> Value {
+    json!({
+        "broker": broker,
+        "exchange": "celeryev",
+        "queue": "leek.fanout",
+        "routing_key": "#",
+        "org_name": "mono",
+        "app_name": "shop",
+        "app_env": "qa",
+        "app_key": "not-for-the-log",
+        "api_url": api_url,
+        "prefetch_count": 1000,
+        "batch_max_window_in_seconds": 0.5,
+    })
+}
+
+/// `subscription` with some keys set otherwise.
+pub fn with(mut subscription: Value, changes: &Value) -> Value {
+    for (key, value) in changes.as_object().expect("an object") {
+        subscription[key] = value.clone();
+    }
+    subscription
+}
+
+/// A folder with a subscriptions file, and the command line to come.
+pub struct Setup {
+    folder: TempDir,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// Writes `subscriptions` to a fresh folder.
+    pub fn new(subscriptions: &[Value]) -> Setup {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        keep_folder(folder.path());
+        let text = Value::from(subscriptions).to_string();
+        fs::write(folder.path().join("subscriptions.json"), text).expect("the folder is writable");
+        Setup {
+            folder,
+            args: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// Words of the command line; `FOLDER` in them stands for the fresh folder.
+    pub fn args(mut self, args: &[&str]) -> Setup {
+        let folder = self.folder.path().display().to_string();
+        self.args
+            .extend(args.iter().map(|word| word.replace("FOLDER", &folder)));
+        self
+    }
+
+    /// A variable of the otherwise empty environment.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the agent.
+    pub fn start(self) -> Agent {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leek-agent"));
+        command
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .args(["--subscriptions", "subscriptions.json"])
+            .args(["--log-format", "json"])
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut group = Group::spawn(&mut command);
+        let stdout = group.child().stdout.take().expect("stdout is piped");
+        let stderr = group.child().stderr.take().expect("stderr is piped");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![collect(stdout, &lines), collect(stderr, &lines)];
+        Agent {
+            group,
+            lines,
+            readers,
+            folder: self.folder,
+        }
+    }
+
+    /// Runs to the end within [`SOON`].
+    pub fn run(self) -> (i32, Agent) {
+        let mut agent = self.start();
+        let code = agent.wait_exit(SOON);
+        (code, agent)
+    }
+}
+
+/// Starts an agent with one subscription and waits until it consumes.
+pub fn start(subscription: &Value) -> Agent {
+    let agent = Setup::new(std::slice::from_ref(subscription)).start();
+    agent.wait_started();
+    agent
+}
+
+fn collect(pipe: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) -> Reader {
+    let lines = Arc::clone(lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            lock(&lines).push(line);
+        }
+    })
+}
+
+type Reader = std::thread::JoinHandle<()>;
+
+/// A running agent. Dropping it kills it, and in a failed test shows its log.
+pub struct Agent {
+    group: Group,
+    lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<Reader>,
+    folder: TempDir,
+}
+
+impl Agent {
+    /// Its working folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.group.pid()
+    }
+
+    /// Everything it printed.
+    pub fn text(&self) -> String {
+        lock(&self.lines).join("\n")
+    }
+
+    /// The log entries so far.
+    pub fn log(&self) -> Vec<Value> {
+        let lines = lock(&self.lines);
+        let entries = lines.iter();
+        entries
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// Waits for the first log entry that `wanted` accepts.
+    #[track_caller]
+    pub fn wait_for_log(
+        &self,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let found = poll(limit, || self.log().into_iter().find(|entry| wanted(entry)));
+        found.unwrap_or_else(|| panic!("not logged within {limit:?}: {what}"))
+    }
+
+    /// Waits until every subscription was attempted.
+    #[track_caller]
+    pub fn wait_started(&self) {
+        self.wait_for_log(SOON, "leek-agent started", |entry| {
+            entry["message"] == "leek-agent started"
+        });
+    }
+
+    /// Waits for a warning or an error that has one of `words` in it.
+    #[track_caller]
+    pub fn wait_complaint(&self, limit: Duration, words: &[&str]) -> Value {
+        let what = format!("a warning or error with one of {words:?}");
+        self.wait_for_log(limit, &what, |entry| is_complaint(entry, words))
+    }
+
+    /// Asks it to stop.
+    pub fn sigterm(&self) {
+        self.group.signal(libc::SIGTERM);
+    }
+
+    /// Kills it as the kernel would when memory is short.
+    pub fn kill9(&mut self) {
+        self.group.kill();
+    }
+
+    /// Waits for its end and gives the exit code; all that it printed is then in.
+    #[track_caller]
+    pub fn wait_exit(&mut self, limit: Duration) -> i32 {
+        let Some(code) = self.group.wait(limit) else {
+            panic!("the agent still runs after {limit:?}");
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().expect("the reader only reads");
+        }
+        code
+    }
+
+    /// Asks it to stop, expects exit 0, and gives the balanced ledger of its one subscription.
+    #[track_caller]
+    pub fn stop(&mut self) -> Ledger {
+        self.sigterm();
+        assert_eq!(self.wait_exit(SOON), 0, "exit code after SIGTERM");
+        self.ledger("shop-qa")
+    }
+
+    /// The ledger that it printed at its end for `subscription`, which must balance.
+    #[track_caller]
+    pub fn ledger(&self, subscription: &str) -> Ledger {
+        let log = self.log();
+        let entry = log
+            .iter()
+            .rev()
+            .find(|entry| entry["message"] == "ledger" && entry["subscription"] == subscription);
+        let Some(entry) = entry else {
+            panic!("no ledger of {subscription} in the log");
+        };
+        let ledger = Ledger::parse(entry);
+        ledger.assert_balanced();
+        ledger
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        self.proc_status("VmRSS:")
+    }
+
+    /// The highest resident memory so far in KiB.
+    pub fn peak_rss_kib(&self) -> u64 {
+        self.proc_status("VmHWM:")
+    }
+
+    /// CPU time used so far, user and system.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = self.proc("stat");
+        // The name of the program, in parentheses, may hold blanks; behind it they only separate.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+        let ticks: f64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<f64>().expect("a count"))
+            .sum();
+        // SAFETY: sysconf(3) takes a number and gives one.
+        ticks / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
+    }
+
+    fn proc_status(&self, key: &str) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find(|line| line.starts_with(key));
+        let value = line.and_then(|line| line.split_whitespace().nth(1));
+        value.expect("the kernel tells").parse().expect("a number")
+    }
+
+    fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("the agent runs")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.group.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of agent {} ---\n{}", self.pid(), self.text());
+        }
+    }
+}
+
+/// True for a warning or error that has one of `words` in it, in whatever case.
+pub fn is_complaint(entry: &Value, words: &[&str]) -> bool {
+    let level = entry["level"].as_str().unwrap_or("").to_lowercase();
+    let text = entry.to_string().to_lowercase();
+    matches!(level.as_str(), "warn" | "error") && words.iter().any(|word| text.contains(word))
+}
+
+/// What became of the events of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ledger {
+    pub received: u64,
+    pub delivered: u64,
+    pub invalid: u64,
+    pub filtered: u64,
+    pub quarantined: u64,
+    pub dropped: u64,
+    pub pending: u64,
+    pub returned: u64,
+    pub repaired: u64,
+}
+
+impl Ledger {
+    fn parse(entry: &Value) -> Ledger {
+        let field = |name: &str| -> u64 {
+            let value = &entry[name];
+            value
+                .as_u64()
+                .unwrap_or_else(|| panic!("{name} is {value} in {entry}"))
+        };
+        Ledger {
+            received: field("received"),
+            delivered: field("delivered"),
+            invalid: field("invalid"),
+            filtered: field("filtered"),
+            quarantined: field("quarantined"),
+            dropped: field("dropped"),
+            pending: field("pending"),
+            // Not part of the balance; what is absent is nought.
+            returned: entry["returned"].as_u64().unwrap_or(0),
+            repaired: entry["repaired"].as_u64().unwrap_or(0),
+        }
+    }
+
+    /// Every event that was received is accounted for.
+    #[track_caller]
+    pub fn assert_balanced(&self) {
+        let Ledger {
+            delivered,
+            invalid,
+            filtered,
+            quarantined,
+            dropped,
+            pending,
+            ..
+        } = *self;
+        let sum = delivered + invalid + filtered + quarantined + dropped + pending;
+        assert_eq!(self.received, sum, "the ledger does not balance: {self:?}");
+    }
+
+    /// `count` events came and every one was delivered.
+    #[track_caller]
+    pub fn assert_all_delivered(&self, count: usize) {
+        let count = count as u64;
+        assert_eq!((self.received, self.delivered), (count, count), "{self:?}");
+    }
+}

@@ -1,0 +1,16 @@
+//! Real parts for the tests: a private RabbitMQ, a Celery worker, the agent's own binary, and a
+//! Leek API that can be told how to misbehave. Nothing here knows how the agent works inside.
+//!
+//! Every process that is started here is watched by [`keeper`]: a panic, a kill or Ctrl-C leaves
+//! nothing behind.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+pub mod agent;
+pub mod api;
+pub mod celery;
+pub mod keeper;
+pub mod publisher;
+pub mod rabbitmq;
+pub mod wait;

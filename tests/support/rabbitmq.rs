@@ -1,0 +1,275 @@
+//! A private RabbitMQ node: its own ports, its own cookie, its own epmd, all in a temporary folder.
+//!
+//! Starting one takes about seven seconds, so a test binary shares [`shared`] and each test gets a
+//! vhost of its own; only the tests that kill or stop their broker start one for themselves.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::keeper::{Group, keep_folder, lock};
+use super::wait::{poll, wait_until};
+
+/// Where Debian keeps the scripts below its wrapper; the wrapper itself insists on another user.
+const BIN: &str = "/usr/lib/rabbitmq/bin";
+/// The user of the tests: not `guest`, so that a password in a log is recognised.
+pub const USER: &str = "leek";
+pub const PASSWORD: &str = "carrot-and-barley";
+/// A node starts in 7 s alone; other builders may use the same cores.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// A running node. Dropping it kills it and removes its folder.
+pub struct Rabbit {
+    folder: TempDir,
+    amqp_port: u16,
+    dist_port: u16,
+    epmd_port: u16,
+    name: String,
+    _epmd: Group,
+    node: Mutex<Option<Group>>,
+}
+
+/// A corner of a node for one test.
+pub struct Vhost<'a> {
+    rabbit: &'a Rabbit,
+    pub name: String,
+}
+
+/// What a queue holds, as the broker counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    pub ready: u64,
+    pub unacked: u64,
+}
+
+impl Depth {
+    pub fn total(self) -> u64 {
+        self.ready + self.unacked
+    }
+}
+
+/// The node that all tests of a binary share; the keeper ends it with them.
+pub fn shared() -> &'static Rabbit {
+    static SHARED: OnceLock<Rabbit> = OnceLock::new();
+    SHARED.get_or_init(Rabbit::start)
+}
+
+impl Rabbit {
+    /// Starts a node and waits until it takes connections.
+    pub fn start() -> Rabbit {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        keep_folder(folder.path());
+        let (amqp_port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
+        let conf = format!(
+            "listeners.tcp.1 = 127.0.0.1:{amqp_port}\n\
+             default_user = {USER}\ndefault_pass = {PASSWORD}\n\
+             # A full disk of the test machine is not what is tested.\n\
+             disk_free_limit.absolute = 1MB\n"
+        );
+        fs::write(folder.path().join("rabbitmq.conf"), conf).expect("the folder is writable");
+        let epmd = Group::spawn(
+            Command::new("epmd")
+                .args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
+        wait_until(Duration::from_secs(10), "epmd listens", || {
+            accepts(epmd_port)
+        });
+        let rabbit = Rabbit {
+            folder,
+            amqp_port,
+            dist_port,
+            epmd_port,
+            name: format!("leek{amqp_port}@localhost"),
+            _epmd: epmd,
+            node: Mutex::new(None),
+        };
+        rabbit.start_node();
+        rabbit
+    }
+
+    /// Starts the node again on the same ports and data.
+    pub fn start_node(&self) {
+        let log = fs::File::create(self.folder.path().join("output")).expect("writable");
+        let mut node = Group::spawn(
+            self.command("rabbitmq-server")
+                // Makes the start script become the node instead of a parent that waits for it.
+                .env("RUNNING_UNDER_SYSTEMD", "true")
+                .stdout(log.try_clone().expect("a descriptor"))
+                .stderr(log),
+        );
+        let up = poll(START_LIMIT, || {
+            (node.try_wait().is_some() || accepts(self.amqp_port)).then_some(())
+        });
+        let running = up.is_some() && node.try_wait().is_none();
+        assert!(running, "RabbitMQ did not start:\n{}", self.output());
+        *lock(&self.node) = Some(node);
+    }
+
+    /// Kills the node as a power cut would.
+    pub fn kill9(&self) {
+        lock(&self.node).take().expect("the node runs").kill();
+    }
+
+    /// Kills the node and starts it again on the same data.
+    pub fn restart(&self) {
+        self.kill9();
+        self.start_node();
+    }
+
+    /// Freezes the node: its sockets stay open and silent.
+    pub fn sigstop(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Ends [`Rabbit::sigstop`].
+    pub fn sigcont(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        lock(&self.node)
+            .as_ref()
+            .expect("the node runs")
+            .signal_all(signal);
+    }
+
+    /// The broker URL of `vhost` with the given credentials.
+    pub fn url_as(&self, user: &str, password: &str, vhost: &str) -> String {
+        format!(
+            "amqp://{user}:{password}@127.0.0.1:{}/{vhost}",
+            self.amqp_port
+        )
+    }
+
+    /// Makes a fresh vhost that [`USER`] may use.
+    pub fn vhost(&self, name: &str) -> Vhost<'_> {
+        self.eval(&format!(
+            "ok = rabbit_vhost:add(<<\"{name}\">>, <<\"test\">>), \
+             ok = rabbit_auth_backend_internal:set_permissions(<<\"{USER}\">>, <<\"{name}\">>, \
+             <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)."
+        ));
+        Vhost {
+            rabbit: self,
+            name: name.to_owned(),
+        }
+    }
+
+    /// Evaluates an Erlang expression in the node: one process for what would take several.
+    pub fn eval(&self, expression: &str) -> String {
+        self.ctl(&["eval", expression])
+    }
+
+    /// Runs this node's `rabbitmqctl` and gives its output.
+    pub fn ctl(&self, args: &[&str]) -> String {
+        let output = self
+            .command("rabbitmqctl")
+            .arg("-q")
+            .args(args)
+            .output()
+            .expect("rabbitmqctl starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {args:?}: {text}{errors}"
+        );
+        text
+    }
+
+    /// What the node printed, for a test that failed.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.folder.path().join("output")).unwrap_or_default()
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let path = |name: &str| -> PathBuf { self.folder.path().join(name) };
+        let mut command = Command::new(format!("{BIN}/{script}"));
+        command
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("LANG", "C.UTF-8")
+            // The cookie is kept in the home folder.
+            .env("HOME", self.folder.path())
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODENAME", &self.name)
+            .env("RABBITMQ_NODE_PORT", self.amqp_port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced.config"))
+            .env("RABBITMQ_CONF_ENV_FILE", path("rabbitmq-env.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins"))
+            .env("RABBITMQ_GENERATED_CONFIG_DIR", path("schema"))
+            .env("RABBITMQ_MNESIA_BASE", path("mnesia"))
+            .env("RABBITMQ_LOG_BASE", path("log"))
+            .env("RABBITMQ_PID_FILE", path("pid"));
+        command
+    }
+}
+
+impl Vhost<'_> {
+    /// Where a client finds this vhost.
+    pub fn url(&self) -> String {
+        self.rabbit.url_as(USER, PASSWORD, &self.name)
+    }
+
+    /// What `queue` holds; nothing where it does not exist.
+    pub fn depth(&self, queue: &str) -> Depth {
+        let table = self.list(&[
+            "list_queues",
+            "name",
+            "messages_ready",
+            "messages_unacknowledged",
+        ]);
+        let row = table.into_iter().find(|row| row[0] == queue);
+        row.map_or(Depth::default(), |row| Depth {
+            ready: row[1].parse().expect("a count"),
+            unacked: row[2].parse().expect("a count"),
+        })
+    }
+
+    /// How many consumers `queue` has.
+    pub fn consumers(&self, queue: &str) -> usize {
+        let table = self.list(&["list_consumers", "queue_name"]);
+        table.iter().filter(|row| row[0] == queue).count()
+    }
+
+    /// Deletes `queue`, whoever consumes it.
+    pub fn delete_queue(&self, queue: &str) {
+        self.rabbit.ctl(&["delete_queue", "-p", &self.name, queue]);
+    }
+
+    /// Empties `queue` of what no consumer holds.
+    pub fn purge(&self, queue: &str) {
+        self.rabbit.ctl(&["purge_queue", "-p", &self.name, queue]);
+    }
+
+    fn list(&self, args: &[&str]) -> Vec<Vec<String>> {
+        let mut all = vec![args[0], "-p", &self.name, "--no-table-headers"];
+        all.extend(&args[1..]);
+        let row = |line: &str| line.split('\t').map(str::to_owned).collect();
+        self.rabbit.ctl(&all).lines().map(row).collect()
+    }
+}
+
+fn accepts(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+/// A port that nobody listens on, from below the range that the kernel gives to outgoing
+/// connections: while a broker is down, a client that keeps trying an ephemeral port can end up
+/// connected to itself.
+fn free_port() -> u16 {
+    std::iter::repeat_with(|| fastrand::u16(20_000..32_000))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("some port is free")
+}
