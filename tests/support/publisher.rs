@@ -27,12 +27,18 @@ impl Publisher {
     /// Connects, and declares exchange and queue as Leek's agent does, so that events published
     /// before an agent runs are kept for it.
     pub fn open(url: &str) -> Publisher {
+        let publisher = Publisher::connect(url);
+        declare(&publisher.channel);
+        publisher
+    }
+
+    /// Connects and declares nothing.
+    pub fn connect(url: &str) -> Publisher {
         let mut connection = Connection::insecure_open(url).expect("the broker takes connections");
         let channel = connection.open_channel(None).expect("a channel");
         let confirms = channel.listen_for_publisher_confirms().expect("a listener");
         let returns = channel.listen_for_returns().expect("a listener");
         channel.enable_publisher_confirms().expect("confirms");
-        declare(&channel);
         Publisher {
             channel,
             _connection: connection,
@@ -42,6 +48,19 @@ impl Publisher {
             sent: 0,
             confirmed: 0,
         }
+    }
+
+    /// For what only one test declares.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// The events numbered from `first`, each in a message of its own, held by the broker.
+    pub fn send(&mut self, first: usize, count: usize) {
+        for event in events(first, count) {
+            self.event(&event);
+        }
+        self.confirm();
     }
 
     /// One event in a message of its own.

@@ -118,6 +118,16 @@ impl Rabbit {
         lock(&self.node).take().expect("the node runs").kill();
     }
 
+    /// Brings a node that a failed test left stopped or dead back to life.
+    pub fn heal(&self) {
+        let runs = lock(&self.node).is_some();
+        if runs {
+            self.sigcont()
+        } else {
+            self.start_node()
+        }
+    }
+
     /// Kills the node and starts it again on the same data.
     pub fn restart(&self) {
         self.kill9();

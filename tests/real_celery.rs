@@ -1,0 +1,120 @@
+//! Events of a real Celery worker, from task-sent to the end of each kind of task.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::agent::{SOON, Setup, start, subscription, with};
+use support::api::FakeApi;
+use support::celery::Worker;
+use support::publisher::Publisher;
+use support::rabbitmq::shared;
+use support::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// One task of each kind; gives their ids.
+fn run_tasks(worker: &Worker) -> [String; 3] {
+    let ids = [
+        worker.send("shop.orders.add", "[2, 3]", "{}"),
+        worker.send("shop.stock.reserve", r#"["lamp"]"#, r#"{"quantity": 2}"#),
+        worker.send("shop.payments.charge", r#"["c-7", 12.5]"#, "{}"),
+    ];
+    let done = |id: &String, ends: &[&str]| {
+        let log = worker.log();
+        let mut lines = log.lines().filter(|line| line.contains(id.as_str()));
+        lines.any(|line| ends.iter().any(|end| line.contains(end)))
+    };
+    wait_until(LONG, "every task came to its end", || {
+        ids.iter()
+            .all(|id| done(id, &["succeeded in", "raised unexpected"]))
+    });
+    ids
+}
+
+/// Events in the order that they happened.
+fn history(document: &Value) -> Vec<&str> {
+    let events = document["events"].as_array().expect("a list of events");
+    events.iter().rev().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn a_task_becomes_one_document_with_its_whole_history() {
+    let vhost = shared().vhost("one-document");
+    let api = FakeApi::start();
+    // The queue is there before the worker, and the agent after it: all events in one batch.
+    let publisher = Publisher::open(&vhost.url());
+    let mut worker = Worker::start(&vhost.url());
+    let [added, reserved, charged] = run_tasks(&worker);
+    worker.stop();
+    drop(publisher);
+    let subscription = subscription(&vhost.url(), &api.url());
+    let (code, agent) = Setup::new(&[subscription]).args(&["run", "--drain"]).run();
+    assert_eq!(code, 0);
+    let ledger = agent.ledger("shop-qa");
+    assert_eq!(ledger.received, ledger.delivered, "{ledger:?}");
+
+    let stored = api.stored();
+    let mut documents = BTreeMap::new();
+    for document in &stored {
+        let id = document["id"].as_str().expect("an id");
+        assert!(
+            documents.insert(id, document).is_none(),
+            "two documents of {id}"
+        );
+    }
+    let whole = ["QUEUED", "RECEIVED", "STARTED"];
+    let add = documents[added.as_str()];
+    assert_eq!(history(add), [&whole[..], &["SUCCEEDED"]].concat());
+    assert_eq!(
+        (&add["state"], &add["result"]),
+        (&json!("SUCCEEDED"), &json!("5"))
+    );
+    assert_eq!(
+        (&add["args_0"], &add["name"]),
+        (&json!("2"), &json!("shop.orders.add"))
+    );
+    assert!(add["runtime"].is_number(), "{add}");
+
+    let charge = documents[charged.as_str()];
+    assert_eq!(history(charge), [&whole[..], &["FAILED"]].concat());
+    assert_eq!(charge["error"]["type"], "ValueError", "{charge}");
+    assert_eq!(charge["error"]["message"], "card of c-7 refused: 12.5");
+
+    let reserve = documents[reserved.as_str()];
+    assert_eq!(
+        history(reserve),
+        [&whole[..], &["RETRY"], &whole[..], &["SUCCEEDED"]].concat()
+    );
+    assert_eq!(reserve["state"], "RECOVERED", "{reserve}");
+    assert_eq!(reserve["kwargs_flattened"]["quantity"], 2);
+
+    let worker = documents["w1@gateway"];
+    assert_eq!(
+        (&worker["kind"], &worker["state"]),
+        (&json!("worker"), &json!("OFFLINE"))
+    );
+}
+
+#[test]
+fn a_live_worker_is_followed() {
+    let vhost = shared().vhost("live");
+    let api = FakeApi::start();
+    let subscription = subscription(&vhost.url(), &api.url());
+    let mut agent = start(&with(
+        subscription,
+        &json!({"batch_max_window_in_seconds": 0.2}),
+    ));
+    let mut worker = Worker::start(&vhost.url());
+    let [added, reserved, charged] = run_tasks(&worker);
+    worker.stop();
+    // However the batches fell, no event is missing and none came twice.
+    let count = |id: &String| api.events_by_id().get(id).copied().unwrap_or(0);
+    let counts = || (count(&added), count(&reserved), count(&charged));
+    wait_until(SOON, "all events of all tasks", || counts() == (4, 8, 4));
+    let ledger = agent.stop();
+    assert_eq!(ledger.received, ledger.delivered, "{ledger:?}");
+    assert_eq!(counts(), (4, 8, 4));
+}

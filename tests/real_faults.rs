@@ -1,0 +1,440 @@
+//! The agent on a real RabbitMQ while something breaks: the agent itself, the API, the broker, the
+//! network's manners, the configuration. Nothing that the broker keeps may be lost.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::agent::{SOON, Setup, start, subscription, with};
+use support::api::{Answer, FakeApi};
+use support::keeper::lock;
+use support::publisher::{Publisher, QUEUE, uuid};
+use support::rabbitmq::{Depth, PASSWORD, Rabbit, USER, Vhost, shared};
+use support::wait::{holds_for, poll, wait_until};
+
+/// For thousands of events, a broker's restart, or several steps of backoff.
+const LONG: Duration = Duration::from_secs(90);
+
+/// A node that its tests, one at a time, may kill and stop.
+fn victim() -> MutexGuard<'static, Rabbit> {
+    static VICTIM: OnceLock<Mutex<Rabbit>> = OnceLock::new();
+    let rabbit = lock(VICTIM.get_or_init(|| Mutex::new(Rabbit::start())));
+    rabbit.heal();
+    rabbit
+}
+
+fn parts_on<'a>(rabbit: &'a Rabbit, name: &str) -> (Vhost<'a>, FakeApi, Value) {
+    let vhost = rabbit.vhost(name);
+    let api = FakeApi::start();
+    let subscription = subscription(&vhost.url(), &api.url());
+    (vhost, api, subscription)
+}
+
+fn parts(name: &str) -> (Vhost<'static>, FakeApi, Value) {
+    parts_on(shared(), name)
+}
+
+#[track_caller]
+fn wait_depth(vhost: &Vhost, ready: u64, unacked: u64) {
+    let wanted = Depth { ready, unacked };
+    let reached = poll(SOON, || (vhost.depth(QUEUE) == wanted).then_some(()));
+    assert!(
+        reached.is_some(),
+        "{:?}, not {wanted:?}",
+        vhost.depth(QUEUE)
+    );
+}
+
+// ── The agent dies ─────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_killed_agent_loses_nothing() {
+    let (vhost, api, subscription) = parts("killed");
+    let subscription = with(subscription, &json!({"batch_max_number_of_messages": 200}));
+    let mut publisher = Publisher::open(&vhost.url());
+    let mut agent = start(&subscription);
+    publisher.send(0, 10_000);
+    api.wait_ids(LONG, 1_000);
+    agent.kill9();
+    let mut agent = start(&subscription);
+    api.wait_ids(LONG, 10_000);
+    let ledger = agent.stop();
+    assert_eq!(ledger.received, ledger.delivered, "{ledger:?}");
+    api.assert_nothing_missing(0..10_000);
+    wait_depth(&vhost, 0, 0);
+}
+
+#[test]
+fn an_agent_takes_over_from_a_killed_one() {
+    let (vhost, api, subscription) = parts("shared-queue");
+    let subscription = with(subscription, &json!({"batch_max_number_of_messages": 200}));
+    let mut publisher = Publisher::open(&vhost.url());
+    let mut killed = start(&subscription);
+    let mut survivor = start(&subscription);
+    wait_until(SOON, "both consume", || vhost.consumers(QUEUE) == 2);
+    publisher.send(0, 5_000);
+    api.wait_ids(LONG, 500);
+    killed.kill9();
+    publisher.send(5_000, 5_000);
+    api.wait_ids(LONG, 10_000);
+    let ledger = survivor.stop();
+    assert_eq!(ledger.received, ledger.delivered, "{ledger:?}");
+    api.assert_nothing_missing(0..10_000);
+    wait_depth(&vhost, 0, 0);
+}
+
+// ── The API is not well ────────────────────────────────────────────────────────────────────────
+
+/// `count` events reach an API that gives `answer` to its first `times` POSTs, each exactly once.
+#[track_caller]
+fn survives(name: &str, answer: &Answer, times: usize) -> FakeApi {
+    let (vhost, api, subscription) = parts(name);
+    let mut publisher = Publisher::open(&vhost.url());
+    let first = answer.clone();
+    api.answer(move |request| {
+        if request.number < times {
+            first.clone()
+        } else {
+            Answer::Stored
+        }
+    });
+    let mut agent = start(&subscription);
+    publisher.send(0, 1_000);
+    api.wait_ids(LONG, 1_000);
+    agent.stop().assert_all_delivered(1_000);
+    api.assert_exactly_once(0..1_000);
+    wait_depth(&vhost, 0, 0);
+    api
+}
+
+#[test]
+fn an_unavailable_api_is_tried_again() {
+    let api = survives("unavailable", &Answer::unavailable(), 3);
+    assert!(api.post_count() >= 4);
+}
+
+#[test]
+fn an_api_that_breaks_off_is_tried_again() {
+    survives("cut", &Answer::Cut, 2);
+    survives("close", &Answer::Close, 2);
+}
+
+#[test]
+fn a_captive_portal_is_not_the_api() {
+    survives("portal-302", &Answer::captive_portal(), 2);
+    survives("portal-200", &Answer::html(200, "<h1>Welcome</h1>"), 2);
+}
+
+#[test]
+fn retry_after_is_honoured() {
+    let api = survives("retry-after", &Answer::slow_down(3), 1);
+    let posts = api.posts();
+    let waited = posts[1].at - posts[0].at;
+    assert!(
+        waited >= Duration::from_secs(3),
+        "tried again after {waited:?}"
+    );
+}
+
+#[test]
+fn an_unhealthy_api_leaves_the_events_to_the_broker() {
+    let (vhost, api, subscription) = parts("unhealthy");
+    let mut publisher = Publisher::open(&vhost.url());
+    publisher.send(0, 100);
+    api.health(Answer::unavailable());
+    let mut agent = Setup::new(&[subscription]).start();
+    agent.wait_complaint(SOON, &["503", "api"]);
+    assert!(holds_for(Duration::from_secs(2), || vhost.consumers(QUEUE) == 0));
+    assert_eq!(
+        vhost.depth(QUEUE),
+        Depth {
+            ready: 100,
+            unacked: 0
+        }
+    );
+    api.health(Answer::Status(200, json!({})));
+    api.wait_ids(LONG, 100);
+    agent.stop().assert_all_delivered(100);
+    api.assert_exactly_once(0..100);
+}
+
+#[test]
+fn a_wrong_key_holds_everything_until_it_is_mended() {
+    let (vhost, api, subscription) = parts("wrong-key");
+    let mut publisher = Publisher::open(&vhost.url());
+    api.always(Answer::wrong_key());
+    let mut agent = start(&subscription);
+    publisher.send(0, 200);
+    let said = agent.wait_complaint(SOON, &["key", "401"]);
+    assert_eq!(
+        said["level"].as_str().map(str::to_lowercase).as_deref(),
+        Some("error"),
+        "{said}"
+    );
+    wait_depth(&vhost, 0, 200);
+    api.always(Answer::Stored);
+    // The backoff's slow end is 60 s.
+    api.wait_ids(LONG, 200);
+    agent.stop().assert_all_delivered(200);
+    api.assert_exactly_once(0..200);
+}
+
+// ── The API refuses documents ──────────────────────────────────────────────────────────────────
+
+#[test]
+fn documents_that_are_refused_by_name_do_not_hold_the_others() {
+    let (vhost, api, subscription) = parts("partial");
+    let mut publisher = Publisher::open(&vhost.url());
+    publisher.send(0, 100);
+    api.always(Answer::Partial(vec![uuid(3), uuid(70)]));
+    let mut agent = start(&subscription);
+    api.wait_ids(SOON, 98);
+    wait_depth(&vhost, 0, 0);
+    let ledger = agent.stop();
+    assert_eq!(
+        (ledger.delivered, ledger.quarantined),
+        (98, 2),
+        "{ledger:?}"
+    );
+    api.assert_exactly_once((0..100).filter(|number| ![3, 70].contains(number)));
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_halved() {
+    let (vhost, api, subscription) = parts("halved");
+    let mut publisher = Publisher::open(&vhost.url());
+    publisher.send(0, 500);
+    api.answer(|request| match request.documents.len() {
+        0..=20 => Answer::Stored,
+        _ => Answer::too_large(),
+    });
+    let mut agent = start(&subscription);
+    api.wait_ids(LONG, 500);
+    wait_depth(&vhost, 0, 0);
+    agent.stop().assert_all_delivered(500);
+    api.assert_exactly_once(0..500);
+}
+
+/// Whatever holds document `bad` gets `answer`; all others must come through and `bad` must not.
+#[track_caller]
+fn isolates(name: &str, changes: &Value, count: usize, bad: usize, answer: &Answer) {
+    let (vhost, api, subscription) = parts(name);
+    let mut publisher = Publisher::open(&vhost.url());
+    let (id, refusal) = (uuid(bad), answer.clone());
+    api.answer(move |request| {
+        if request.names(&id) {
+            refusal.clone()
+        } else {
+            Answer::Stored
+        }
+    });
+    publisher.send(0, count);
+    let mut agent = start(&with(subscription, changes));
+    api.wait_ids(LONG, count - 1);
+    // The bad one is settled, too, in its own time.
+    let settled = poll(LONG, || (vhost.depth(QUEUE).total() == 0).then_some(()));
+    assert!(settled.is_some(), "{:?} left", vhost.depth(QUEUE));
+    let ledger = agent.stop();
+    let wanted = (count as u64 - 1, 1);
+    assert_eq!((ledger.delivered, ledger.quarantined), wanted, "{ledger:?}");
+    api.assert_exactly_once((0..count).filter(|number| *number != bad));
+}
+
+#[test]
+fn a_document_that_is_always_refused_is_found_by_halving() {
+    let refused = Answer::Status(422, json!({"error": {"message": "no"}}));
+    isolates("refused", &json!({}), 200, 77, &refused);
+    // As Leek answers a conflict: a JSON string.
+    isolates(
+        "conflict",
+        &json!({}),
+        50,
+        0,
+        &Answer::Status(409, json!("conflict")),
+    );
+}
+
+#[test]
+fn a_poison_document_is_found_while_others_pass() {
+    let failing = Answer::Status(500, json!({"error": {"message": "boom"}}));
+    // Small batches, side by side: the others pass while the poisoned one is tried five times.
+    let changes = json!({"batch_max_number_of_messages": 4, "concurrency_pool_size": 3});
+    isolates("poison", &changes, 200, 42, &failing);
+}
+
+// ── The broker fails ───────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_killed_broker_is_found_again() {
+    let rabbit = victim();
+    let (vhost, api, subscription) = parts_on(&rabbit, "broker-killed");
+    Publisher::open(&vhost.url()).send(0, 5_000);
+    // Held back, so that the broker dies with messages unacked and uploads under way.
+    api.answer(|request| match request.number {
+        0..=2 => Answer::Stored,
+        3..=4 => Answer::unavailable(),
+        _ => Answer::Stored,
+    });
+    let changes = json!({"batch_max_number_of_messages": 200});
+    let mut agent = start(&with(subscription, &changes));
+    api.wait_ids(LONG, 600);
+    rabbit.kill9();
+    agent.wait_complaint(SOON, &["broker", "connection", "disconnect"]);
+    rabbit.start_node();
+    api.wait_ids(LONG, 5_000);
+    wait_depth(&vhost, 0, 0);
+    agent.stop();
+    api.assert_nothing_missing(0..5_000);
+}
+
+#[test]
+fn a_frozen_broker_neither_loses_events_nor_blocks_a_stop() {
+    let rabbit = victim();
+    let (vhost, api, subscription) = parts_on(&rabbit, "broker-frozen");
+    let mut publisher = Publisher::open(&vhost.url());
+    let mut agent = start(&subscription);
+    publisher.send(0, 500);
+    api.wait_ids(SOON, 500);
+    rabbit.sigstop();
+    assert!(holds_for(Duration::from_secs(3), || api.ids() == 500));
+    rabbit.sigcont();
+    publisher.send(500, 500);
+    api.wait_ids(SOON, 1_000);
+    wait_depth(&vhost, 0, 0);
+    rabbit.sigstop();
+    agent.sigterm();
+    // All is delivered; the goodbye to a broker that does not answer has its bound
+    // (shutdown_timeout, 10 s).
+    let code = agent.wait_exit(Duration::from_secs(15));
+    rabbit.sigcont();
+    assert_eq!(code, 0);
+    agent.ledger("shop-qa").assert_all_delivered(1_000);
+    api.assert_exactly_once(0..1_000);
+}
+
+#[test]
+fn a_broker_that_is_down_at_start_is_awaited() {
+    let rabbit = victim();
+    let (vhost, api, subscription) = parts_on(&rabbit, "broker-late");
+    Publisher::open(&vhost.url()).send(0, 100);
+    rabbit.kill9();
+    // The other subscription's broker is well and must not wait for this one.
+    let (other, other_api, unharmed) = parts("beside-late");
+    let unharmed = with(unharmed, &json!({"app_name": "other"}));
+    let mut agent = Setup::new(&[subscription, unharmed]).start();
+    Publisher::open(&other.url()).send(0, 100);
+    other_api.wait_ids(SOON, 100);
+    agent.wait_complaint(SOON, &["broker", "connect"]);
+    rabbit.start_node();
+    api.wait_ids(LONG, 100);
+    agent.stop().assert_all_delivered(100);
+    agent.ledger("other-qa").assert_all_delivered(100);
+}
+
+#[test]
+fn a_deleted_queue_is_declared_again() {
+    let (vhost, api, subscription) = parts("deleted");
+    let mut publisher = Publisher::open(&vhost.url());
+    let mut agent = start(&subscription);
+    publisher.send(0, 100);
+    api.wait_ids(SOON, 100);
+    wait_depth(&vhost, 0, 0);
+    vhost.delete_queue(QUEUE);
+    wait_until(SOON, "the agent consumes again", || {
+        vhost.consumers(QUEUE) == 1
+    });
+    publisher.send(100, 100);
+    api.wait_ids(SOON, 200);
+    agent.stop().assert_all_delivered(200);
+    api.assert_exactly_once(0..200);
+}
+
+#[test]
+fn acks_that_a_dead_connection_owes_are_not_given_to_the_next() {
+    let (vhost, api, subscription) = parts("epochs");
+    let mut publisher = Publisher::open(&vhost.url());
+    api.always(Answer::unavailable());
+    let mut agent = start(&subscription);
+    publisher.send(0, 300);
+    wait_until(SOON, "an upload failed", || api.post_count() >= 1);
+    wait_depth(&vhost, 0, 300);
+    // The broker closes the connection by force; what was unacked comes again on the next.
+    shared().eval(&format!(
+        "[rabbit_networking:close_connection(P, \"test\") || \
+         [{{pid, P}}, {{vhost, <<\"{}\">>}}, {{client_properties, C}}] <- \
+         rabbit_networking:connection_info_all([pid, vhost, client_properties]), \
+         lists:any(fun({{_, _, V}}) -> is_binary(V) andalso \
+         binary:match(V, <<\"leek-agent:\">>) =/= nomatch end, C)].",
+        vhost.name
+    ));
+    agent.wait_complaint(SOON, &["closed", "connection", "320"]);
+    api.always(Answer::Stored);
+    api.wait_ids(LONG, 300);
+    wait_depth(&vhost, 0, 0);
+    agent.stop();
+    api.assert_nothing_missing(0..300);
+}
+
+// ── The configuration is wrong ─────────────────────────────────────────────────────────────────
+
+#[test]
+fn wrong_credentials_are_told_retried_and_harm_no_other_subscription() {
+    let (vhost, api, unharmed) = parts("beside");
+    let late = |app: &str, broker: String| {
+        with(
+            subscription(&broker, &api.url()),
+            &json!({"app_name": app, "broker": broker}),
+        )
+    };
+    let subscriptions = [
+        late(
+            "password",
+            shared().url_as("newcomer", "hunter2-secret", &vhost.name),
+        ),
+        late("vhost", shared().url_as(USER, PASSWORD, "built-later")),
+        unharmed,
+    ];
+    let mut agent = Setup::new(&subscriptions).start();
+    agent.wait_started();
+    for (name, words) in [
+        (
+            "password-qa",
+            ["credential", "password", "access", "refused"],
+        ),
+        ("vhost-qa", ["vhost", "530", "not allowed", "not found"]),
+    ] {
+        let what = format!("why {name} is down: one of {words:?}");
+        agent.wait_for_log(SOON, &what, |entry| {
+            entry["subscription"] == name && support::agent::is_complaint(entry, &words)
+        });
+    }
+    let mut publisher = Publisher::open(&vhost.url());
+    publisher.send(0, 100);
+    api.wait_ids(SOON, 100);
+    assert!(
+        !agent.text().contains("hunter2-secret"),
+        "a password is in the log"
+    );
+
+    // What was wrong is mended on the broker's side, and found without a restart.
+    let built = shared().vhost("built-later");
+    shared().ctl(&["add_user", "newcomer", "hunter2-secret"]);
+    let all = ["newcomer", ".*", ".*", ".*"];
+    shared().ctl(&[&["set_permissions", "-p", &vhost.name], &all[..]].concat());
+    wait_until(LONG, "the new vhost is consumed", || {
+        built.consumers(QUEUE) == 1
+    });
+    wait_until(LONG, "the new user consumes", || {
+        vhost.consumers(QUEUE) == 2
+    });
+    Publisher::open(&built.url()).send(100, 100);
+    api.wait_ids(SOON, 200);
+    agent.stop();
+    let names: BTreeSet<&str> = BTreeSet::from(["password-qa", "vhost-qa"]);
+    let delivered: u64 = names.iter().map(|name| agent.ledger(name).delivered).sum();
+    assert_eq!(delivered + agent.ledger("shop-qa").delivered, 200);
+    api.assert_exactly_once(0..200);
+}
