@@ -89,7 +89,7 @@ fn celery(broker: &str) -> Command {
         "no Python environment with Celery in {}: run scripts/test, which sets it up",
         venv().display()
     );
-    let tasks = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/celery");
+    let tasks = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/parts");
     let mut command = Command::new(python);
     command
         .args(["-m", "celery", "--app", "tasks", "--workdir", tasks])

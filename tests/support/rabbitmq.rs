@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -15,9 +14,9 @@ use tempfile::TempDir;
 use super::keeper::{Group, keep_folder, lock};
 use super::wait::{poll, wait_until};
 
-/// Where Debian keeps the scripts below its wrapper; the wrapper itself insists on another user.
-const BIN: &str = "/usr/lib/rabbitmq/bin";
-/// The user of the tests: not `guest`, so that a password in a log is recognised.
+/// The script that knows how to keep a node to itself; the demo uses it, too.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/parts/rabbitmq");
+/// Whom that script lets in.
 pub const USER: &str = "leek";
 pub const PASSWORD: &str = "carrot-and-barley";
 /// A node starts in 7 s alone; other builders may use the same cores.
@@ -29,7 +28,6 @@ pub struct Rabbit {
     amqp_port: u16,
     dist_port: u16,
     epmd_port: u16,
-    name: String,
     _epmd: Group,
     node: Mutex<Option<Group>>,
 }
@@ -65,13 +63,6 @@ impl Rabbit {
         let folder = tempfile::tempdir().expect("a temporary folder");
         keep_folder(folder.path());
         let (amqp_port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
-        let conf = format!(
-            "listeners.tcp.1 = 127.0.0.1:{amqp_port}\n\
-             default_user = {USER}\ndefault_pass = {PASSWORD}\n\
-             # A full disk of the test machine is not what is tested.\n\
-             disk_free_limit.absolute = 1MB\n"
-        );
-        fs::write(folder.path().join("rabbitmq.conf"), conf).expect("the folder is writable");
         let epmd = Group::spawn(
             Command::new("epmd")
                 .args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"])
@@ -87,7 +78,6 @@ impl Rabbit {
             amqp_port,
             dist_port,
             epmd_port,
-            name: format!("leek{amqp_port}@localhost"),
             _epmd: epmd,
             node: Mutex::new(None),
         };
@@ -100,8 +90,6 @@ impl Rabbit {
         let log = fs::File::create(self.folder.path().join("output")).expect("writable");
         let mut node = Group::spawn(
             self.command("rabbitmq-server")
-                // Makes the start script become the node instead of a parent that waits for it.
-                .env("RUNNING_UNDER_SYSTEMD", "true")
                 .stdout(log.try_clone().expect("a descriptor"))
                 .stderr(log),
         );
@@ -199,29 +187,14 @@ impl Rabbit {
         fs::read_to_string(self.folder.path().join("output")).unwrap_or_default()
     }
 
-    fn command(&self, script: &str) -> Command {
-        let path = |name: &str| -> PathBuf { self.folder.path().join(name) };
-        let mut command = Command::new(format!("{BIN}/{script}"));
+    fn command(&self, tool: &str) -> Command {
+        let ports = [self.amqp_port, self.dist_port, self.epmd_port];
+        let mut command = Command::new(SCRIPT);
         command
             .stdin(Stdio::null())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("LANG", "C.UTF-8")
-            // The cookie is kept in the home folder.
-            .env("HOME", self.folder.path())
-            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODENAME", &self.name)
-            .env("RABBITMQ_NODE_PORT", self.amqp_port.to_string())
-            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
-            .env("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf"))
-            .env("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced.config"))
-            .env("RABBITMQ_CONF_ENV_FILE", path("rabbitmq-env.conf"))
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins"))
-            .env("RABBITMQ_GENERATED_CONFIG_DIR", path("schema"))
-            .env("RABBITMQ_MNESIA_BASE", path("mnesia"))
-            .env("RABBITMQ_LOG_BASE", path("log"))
-            .env("RABBITMQ_PID_FILE", path("pid"));
+            .arg(self.folder.path())
+            .args(ports.map(|port| port.to_string()))
+            .arg(tool);
         command
     }
 }
