@@ -77,7 +77,10 @@ impl Setup {
 
     /// Starts the agent.
     pub fn start(self) -> Agent {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leek-agent"));
+        // Another build of the same agent can be put in its place: a release, or one for ARM.
+        let binary = std::env::var_os("LEEK_AGENT_TEST_BINARY");
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_leek-agent").into());
+        let mut command = Command::new(binary);
         command
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))

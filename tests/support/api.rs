@@ -131,11 +131,24 @@ struct State {
     stored: Mutex<Vec<Value>>,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
+    /// Documents are counted, not read: for measurements, where reading them would cost more
+    /// than the agent itself does.
+    only_counts: bool,
+    counted: AtomicUsize,
 }
 
 impl FakeApi {
     /// Listens on a free port: 200 to every GET, 201 to every POST.
     pub fn start() -> FakeApi {
+        FakeApi::listen(false)
+    }
+
+    /// The same, but it knows no more of the documents than [`FakeApi::counted`].
+    pub fn start_counting() -> FakeApi {
+        FakeApi::listen(true)
+    }
+
+    fn listen(only_counts: bool) -> FakeApi {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State {
@@ -145,6 +158,8 @@ impl FakeApi {
             stored: Mutex::default(),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
+            only_counts,
+            counted: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -213,6 +228,11 @@ impl FakeApi {
         counts
     }
 
+    /// How many documents came, for an API that only counts.
+    pub fn counted(&self) -> usize {
+        self.state.counted.load(Ordering::SeqCst)
+    }
+
     /// How many different ids are stored.
     pub fn ids(&self) -> usize {
         let stored = lock(&self.state.stored);
@@ -262,7 +282,7 @@ impl FakeApi {
 fn serve(stream: &TcpStream, state: &State) {
     let mut reader = BufReader::new(stream);
     // A broken connection is the agent's affair: it may have been killed.
-    while let Ok(Some(request)) = read_request(&mut reader) {
+    while let Ok(Some(request)) = read_request(&mut reader, state) {
         let is_post = request.method == "POST";
         let request = record(state, request);
         let script = Arc::clone(&lock(if is_post { &state.posts } else { &state.gets }));
@@ -290,7 +310,7 @@ fn record(state: &State, mut request: Request) -> Request {
 }
 
 /// Reads one request; `None` where the client closed in between.
-fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
+fn read_request(reader: &mut BufReader<&TcpStream>, state: &State) -> io::Result<Option<Request>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let read = reader
@@ -319,17 +339,27 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request
         method: parsed.method.unwrap_or("").to_owned(),
         path: parsed.path.unwrap_or("").to_owned(),
         bytes: body.len(),
-        documents: documents(&body),
+        documents: state.documents(&body),
         headers,
         at: clock::monotonic(),
         number: 0,
     }))
 }
 
-/// A body that is no list of documents has none; tests see that by the count.
-fn documents(body: &[u8]) -> Vec<Value> {
-    serde_json::from_slice(body).unwrap_or_default()
+impl State {
+    /// A body that is no list of documents has none; tests see that by the count.
+    fn documents(&self, body: &[u8]) -> Vec<Value> {
+        if self.only_counts {
+            let count = body.windows(EACH.len()).filter(|part| *part == EACH);
+            self.counted.fetch_add(count.count(), Ordering::SeqCst);
+            return Vec::new();
+        }
+        serde_json::from_slice(body).unwrap_or_default()
+    }
 }
+
+/// Stands once in each document.
+const EACH: &[u8] = b"\"events_count\":";
 
 /// Carries out `answer`; an error ends the connection.
 fn give(

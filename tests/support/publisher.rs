@@ -161,7 +161,7 @@ pub fn event(number: usize) -> Value {
         "name": "shop.orders.tasks.confirm_and_ship",
         "args": format!("({number}, 'warehouse-7', 'express delivery, leave at the door, bell is broken')"),
         "kwargs": format!("{{'customer': 'c-{number}', 'express': True, 'weight': 12.5, \
-                           'tags': ['fragile', 'gift'], 'note': 'ring twice, then wait', 'depot': 'north'}}"),
+                           'tags': ['fragile', 'gift'], 'note': 'ring twice, then wait', 'depot': 'north-east, gate 12, second ramp'}}"),
         "root_id": uuid,
         "parent_id": null,
         "retries": 0,
