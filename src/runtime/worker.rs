@@ -159,6 +159,8 @@ impl Worker {
                 Ok(body) => Payload::Json(body),
                 Err(reason) => Payload::Unreadable(reason),
             };
+            let bytes = message.body.as_ref().map_or(0, Vec::len);
+            log::trace!(subscription = self.name.as_str(), delivery_tag = message.tag.0, bytes = bytes; "message received");
             let delivery = Delivery {
                 epoch,
                 tag: message.tag,
