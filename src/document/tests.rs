@@ -352,6 +352,35 @@ fn flattening_is_bounded() {
     assert!(document.encoded_len() < 2_000_000);
 }
 
+/// Recursion is bounded by depth: even unoptimised it fits the 2 MiB of a spawned thread.
+#[test]
+fn deep_nesting_fits_a_threads_stack() {
+    let nested =
+        |open: &str, close: &str, depth| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+    let events = [
+        event(
+            TASK,
+            &format!("\"kwargs\": \"{}\"", nested("{\\\"a\\\":", "}", 1024)),
+        ),
+        event(
+            TASK,
+            &format!("\"kwargs\": \"{{'a': {}}}\"", nested("[", "]", 199)),
+        ),
+        event(TASK, &format!("\"args\": \"{}\"", nested("{1:", "}", 200))),
+        event(WORKER, &format!("\"loadavg\": {}", nested("[", "]", 1022))),
+    ];
+    let work = move || {
+        let documents = events
+            .iter()
+            .map(|event| document(event, Validation::Tolerant));
+        documents.filter(Result::is_ok).count()
+    };
+    let thread = std::thread::Builder::new()
+        .stack_size(2 * 1024 * 1024)
+        .spawn(work);
+    assert_eq!(thread.unwrap().join().unwrap(), 4);
+}
+
 fn id_of(document: &Document) -> &str {
     std::str::from_utf8(document.id()).unwrap()
 }

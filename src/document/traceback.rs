@@ -49,7 +49,8 @@ pub fn analyse<'a>(traceback: &'a [u8], exception: Option<&'a [u8]>) -> Analysis
 
 /// A task that asks for another try: its exception says more than the traceback of Celery.
 fn retry<'a>(traceback: &'a [u8], exception: Option<&'a [u8]>) -> Analysis<'a> {
-    let trace = [b"celery.exceptions.Retry: ", exception.unwrap_or(b"None")].concat();
+    let shown = text::cut(exception.unwrap_or(b"None"), MAX_LENGTH);
+    let trace = [b"celery.exceptions.Retry: ", shown].concat();
     Analysis {
         traceback,
         lang: "python",
