@@ -1,0 +1,38 @@
+//! A message body, all the way to a POST body: no panic, the promised lengths, valid JSON.
+#![no_main]
+
+use leek_agent::document::{Context, Merger, Repairs, Validation, transform};
+use leek_agent::event::{Events, events};
+use leek_agent::json::scan::{Dialect, check};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|body: &[u8]| {
+    // The first byte is an offset for a walk that was not checked before.
+    let offset = body.first().map_or(0, |&byte| usize::from(byte));
+    for validation in [Validation::Strict, Validation::Tolerant] {
+        let context = Context {
+            app_env: "fuzz",
+            now_ms: 0,
+            validation,
+        };
+        for event in Events::resume(body, offset) {
+            let _ = transform(event, &context, &mut Repairs::default());
+        }
+        let Ok(events) = events(body) else { continue };
+        let mut merger = Merger::new();
+        for event in events {
+            let Ok(document) = transform(event, &context, &mut Repairs::default()) else {
+                continue;
+            };
+            let bound = merger.len_with(&document);
+            if merger.add(document).is_ok() {
+                assert!(merger.encoded_len() <= bound);
+            }
+        }
+        let expected = merger.encoded_len();
+        let body = merger.seal();
+        assert_eq!(body.bytes().len(), expected);
+        assert!(body.bytes().is_ascii());
+        check(body.bytes(), Dialect::Python).expect("a body is JSON");
+    }
+});
