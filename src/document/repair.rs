@@ -3,7 +3,8 @@
 /// Names each kind of repair once.
 macro_rules! repairs {
     ($($(#[$doc:meta])* $repair:ident $name:literal,)*) => {
-        /// A kind of repair. An event may need several; each kind counts once an event.
+        /// A kind of repair. An event may need several: one for each field that is mended, but one
+        /// only for all its unknown fields.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Repair { $($(#[$doc])* $repair),* }
 
