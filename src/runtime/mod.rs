@@ -184,9 +184,12 @@ impl Runtime {
 
     fn sleep(&mut self, events: &mut Events, wait: Option<Instant>) -> io::Result<()> {
         self.bell.arm();
-        let timeout = match self.workers.iter().any(Worker::has_work) {
+        let now = clock::monotonic();
+        // What came before the bell was armed has rung for nobody.
+        let is_late = self.take_notices(now) > 0;
+        let timeout = match is_late || self.workers.iter().any(Worker::has_work) {
             true => Some(Duration::ZERO),
-            false => wait.map(|until| until.saturating_duration_since(clock::monotonic())),
+            false => wait.map(|until| until.saturating_duration_since(now)),
         };
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
@@ -194,8 +197,11 @@ impl Runtime {
         }
     }
 
-    fn take_notices(&mut self, now: Instant) {
+    /// Answers how many there were.
+    fn take_notices(&mut self, now: Instant) -> usize {
+        let mut count = 0;
         while let Ok(notice) = self.notices.try_recv() {
+            count += 1;
             match notice {
                 Notice::Source {
                     subscription,
@@ -208,6 +214,7 @@ impl Runtime {
                 } => self.workers[subscription].upload_report(report, now),
             }
         }
+        count
     }
 
     fn take_signals(&mut self, now: Instant) {
