@@ -127,7 +127,7 @@ impl<N: Write> Batches<'_, N> {
         let added = document.and_then(|document| self.merger.add(document));
         match &added {
             Err(Rejected::Invalid(_)) => self.summary.invalid += 1,
-            Err(Rejected::Filtered(_)) => self.summary.filtered += 1,
+            Err(Rejected::Filtered(_) | Rejected::Withheld(_)) => self.summary.filtered += 1,
             Ok(()) => {}
         }
         added

@@ -1,5 +1,7 @@
 //! The fields of a document in the order in which Leek writes them, and its states.
 
+use super::Kind;
+
 /// Names each field once: the enum, its count, and the key text with quotes and colon.
 macro_rules! fields {
     ($($field:ident $key:literal,)*) => {
@@ -132,6 +134,24 @@ pub enum State {
 }
 
 impl State {
+    /// What an event of this type is about, and the state that it tells of.
+    pub fn of_event(event_type: &[u8]) -> Option<(Kind, State)> {
+        Some(match event_type {
+            b"task-sent" => (Kind::Task, State::Queued),
+            b"task-received" => (Kind::Task, State::Received),
+            b"task-started" => (Kind::Task, State::Started),
+            b"task-succeeded" => (Kind::Task, State::Succeeded),
+            b"task-failed" => (Kind::Task, State::Failed),
+            b"task-rejected" => (Kind::Task, State::Rejected),
+            b"task-revoked" => (Kind::Task, State::Revoked),
+            b"task-retried" => (Kind::Task, State::Retry),
+            b"worker-online" => (Kind::Worker, State::Online),
+            b"worker-heartbeat" => (Kind::Worker, State::Heartbeat),
+            b"worker-offline" => (Kind::Worker, State::Offline),
+            _ => return None,
+        })
+    }
+
     /// Its name in quotes.
     pub fn json(self) -> &'static str {
         match self {

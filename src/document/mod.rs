@@ -2,7 +2,8 @@
 //!
 //! `event → transform → Document → Merger → Body`. A document keeps each field as the JSON text
 //! that will be posted, so that merging and posting only copy bytes. The format is Leek's; the
-//! tolerant mode differs where Leek would drop or choke on an event ([`Repair`] lists how).
+//! tolerant mode differs where Leek would drop or choke on an event ([`Repair`] lists how). What
+//! must not leave the site is taken out on the way into a document ([`Policy`]).
 
 mod admit;
 mod args;
@@ -12,6 +13,7 @@ mod field;
 mod input;
 mod kwargs;
 mod merge;
+mod policy;
 mod repair;
 mod stamp;
 #[cfg(test)]
@@ -26,8 +28,9 @@ use self::stamp::Stamp;
 
 pub use self::body::Body;
 pub use self::merge::Merger;
+pub use self::policy::{BadGlob, EVENT_TYPES, EventTypes, Glob, Part, Policy, Redact, Screen};
 pub use self::repair::{Repair, Repairs};
-pub use self::transform::{Context, transform};
+pub use self::transform::{Context, transform, transform_through};
 
 /// Whether an event that Leek itself would drop is mended where its meaning is clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +49,17 @@ pub enum Rejected {
     Invalid(String),
     /// An event type to which Leek has no state, such as `task-cancelled` or a custom one.
     Filtered(String),
+    /// The subscription's [`Policy`] keeps it on the site.
+    Withheld(Withheld),
+}
+
+/// Which part of a policy keeps an event on the site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// `include` or `exclude`.
+    Task,
+    /// `keep_events`.
+    EventType,
 }
 
 impl fmt::Display for Rejected {
@@ -53,6 +67,12 @@ impl fmt::Display for Rejected {
         match self {
             Rejected::Invalid(reason) => f.write_str(reason),
             Rejected::Filtered(kind) => write!(f, "type: {kind:?}: no state in Leek, filtered"),
+            Rejected::Withheld(Withheld::Task) => {
+                f.write_str("task: not to leave the site, filtered")
+            }
+            Rejected::Withheld(Withheld::EventType) => {
+                f.write_str("type: not in keep_events, filtered")
+            }
         }
     }
 }

@@ -21,6 +21,29 @@ pub struct Analysis<'a> {
     pub trace: Cow<'a, [u8]>,
 }
 
+impl<'a> Analysis<'a> {
+    /// Without anything that a traceback or an exception says. The error's type stays where the
+    /// exception begins with it: else it may be part of a message of several lines.
+    pub fn redacted(self, exception: Option<&[u8]>, mark: &'a [u8]) -> Self {
+        let is_type = RETRY.strip_suffix(b":") == Some(self.error_type)
+            || exception.is_some_and(|exception| is_instance(exception, self.error_type));
+        Analysis {
+            traceback: mark,
+            lang: self.lang,
+            error_type: if is_type { self.error_type } else { b"" },
+            message: mark.into(),
+            trace: mark.into(),
+        }
+    }
+}
+
+/// Whether `exception` reads `Name(…)` for an error type `module.Name`.
+fn is_instance(exception: &[u8], error_type: &[u8]) -> bool {
+    let name = error_type.rsplit(|&byte| byte == b'.').next();
+    let rest = name.and_then(|name| exception.strip_prefix(name));
+    !error_type.is_empty() && rest.is_some_and(|rest| rest.starts_with(b"("))
+}
+
 /// Reads a traceback, with the exception that its event names.
 pub fn analyse<'a>(traceback: &'a [u8], exception: Option<&'a [u8]>) -> Analysis<'a> {
     if contains(traceback, RETRY) {

@@ -8,6 +8,7 @@ use super::datetime::{self, Zone};
 use super::field::{ARGS, Field, State};
 use super::input::{Input, Inputs, Need, Scope};
 use super::kwargs;
+use super::policy::{MARK, Redact, Screen};
 use super::stamp::Stamp;
 use super::traceback::{self, Analysis};
 use super::{Document, Kind, Rejected, Repair, Repairs, Span, Validation};
@@ -36,17 +37,43 @@ pub fn transform(
     context: &Context<'_>,
     repairs: &mut Repairs,
 ) -> Result<Document, Rejected> {
+    transform_through(&mut Screen::open(), event, context, repairs)
+}
+
+/// As [`transform`], less what must not leave the site.
+pub fn transform_through(
+    screen: &mut Screen,
+    event: RawEvent<'_>,
+    context: &Context<'_>,
+    repairs: &mut Repairs,
+) -> Result<Document, Rejected> {
+    let hides_values = screen.hides_values();
+    build(screen, event, context, repairs).map_err(|rejected| match rejected {
+        // Here, where every reason passes, so that none can be forgotten.
+        Rejected::Invalid(reason) if hides_values => Rejected::Invalid(without_found(&reason)),
+        other => other,
+    })
+}
+
+fn build(
+    screen: &mut Screen,
+    event: RawEvent<'_>,
+    context: &Context<'_>,
+    repairs: &mut Repairs,
+) -> Result<Document, Rejected> {
     let text = event.text();
     if text.first() != Some(&b'{') {
         return Err(invalid("event", text, "an object"));
     }
     let inputs = Inputs::collect(text);
     let (kind, state) = event_type(&inputs, context.validation)?;
+    let redact = screen.judge(kind, state, &inputs)?;
     let stamp = inputs
         .get(Input::Timestamp)
         .ok_or_else(|| missing("timestamp"))?;
     let stamp = Stamp::read(stamp).ok_or_else(|| invalid("timestamp", stamp, "a finite number"))?;
-    let mut builder = Builder::new(context, text.len(), Document::new(kind, state, stamp));
+    let document = Document::new(kind, state, stamp);
+    let mut builder = Builder::new(context, redact, text.len(), document);
     builder.unknown_fields(&inputs)?;
     builder.common()?;
     builder.inputs(&inputs)?;
@@ -64,36 +91,31 @@ fn event_type(inputs: &Inputs<'_>, validation: Validation) -> Result<(Kind, Stat
         Some(b'"') => read::decode(read::unquoted(value)),
         _ => return Err(invalid("type", value, "a string")),
     };
-    let known = match &*name {
-        b"task-sent" => (Kind::Task, State::Queued),
-        b"task-received" => (Kind::Task, State::Received),
-        b"task-started" => (Kind::Task, State::Started),
-        b"task-succeeded" => (Kind::Task, State::Succeeded),
-        b"task-failed" => (Kind::Task, State::Failed),
-        b"task-rejected" => (Kind::Task, State::Rejected),
-        b"task-revoked" => (Kind::Task, State::Revoked),
-        b"task-retried" => (Kind::Task, State::Retry),
-        b"worker-online" => (Kind::Worker, State::Online),
-        b"worker-heartbeat" => (Kind::Worker, State::Heartbeat),
-        b"worker-offline" => (Kind::Worker, State::Offline),
-        _ if validation == Validation::Strict => {
-            return Err(invalid("type", value, "a type of Leek"));
-        }
-        other => return Err(Rejected::Filtered(shown(other))),
-    };
-    Ok(known)
+    match State::of_event(&name) {
+        Some(known) => Ok(known),
+        None if validation == Validation::Strict => Err(invalid("type", value, "a type of Leek")),
+        None => Err(Rejected::Filtered(shown(&name))),
+    }
 }
 
 /// A document in the making.
 pub(super) struct Builder<'c> {
     pub(super) context: &'c Context<'c>,
     document: Document,
+    redact: &'c Redact,
+    /// kwargs, where some of it was redacted.
+    kwargs: Option<Cow<'static, [u8]>>,
     encoder: Encoder,
     pub(super) repairs: Repairs,
 }
 
 impl<'c> Builder<'c> {
-    fn new(context: &'c Context<'c>, event_len: usize, document: Document) -> Self {
+    fn new(
+        context: &'c Context<'c>,
+        redact: &'c Redact,
+        event_len: usize,
+        document: Document,
+    ) -> Self {
         let surrogates = match context.validation {
             Validation::Tolerant => Surrogates::Replace,
             Validation::Strict => Surrogates::Keep,
@@ -104,6 +126,8 @@ impl<'c> Builder<'c> {
         Builder {
             context,
             document,
+            redact,
+            kwargs: None,
             encoder,
             repairs: Repairs::default(),
         }
@@ -194,6 +218,8 @@ impl<'c> Builder<'c> {
         let start = self.encoder.out.len();
         match self.admit(input, value)? {
             Admitted::Absent => return Ok(()),
+            Admitted::Json(_) if self.redact.covers(input) => self.encoder.string(MARK.as_bytes()),
+            Admitted::Json(json) if self.redacts_kwargs(input, json) => {}
             Admitted::Int(digits) => self.encoder.raw(digits.as_bytes()),
             Admitted::Whole(number) => self.encoder.whole(number),
             Admitted::Json(json) => {
@@ -222,10 +248,12 @@ impl<'c> Builder<'c> {
         }
         self.date(inputs, Input::Eta, Field::Eta)?;
         self.date(inputs, Input::Expires, Field::Expires)?;
-        if let Some(text) = string(inputs, Input::Args) {
+        if let Some(text) = string(inputs, Input::Args)
+            && !self.redact.covers(Input::Args)
+        {
             self.args(&text)?;
         }
-        if let Some(text) = string(inputs, Input::Kwargs) {
+        if let Some(text) = self.kwargs_text(inputs) {
             self.kwargs(&text)?;
         }
         self.traceback(inputs)
@@ -293,6 +321,28 @@ impl<'c> Builder<'c> {
         })
     }
 
+    /// Writes kwargs without the values of some keys, where it has such.
+    fn redacts_kwargs(&mut self, input: Input, json: &[u8]) -> bool {
+        if input != Input::Kwargs || !self.redact.has_keys() {
+            return false;
+        }
+        self.kwargs = self.redact.kwargs(&read::decode(read::unquoted(json)));
+        match &self.kwargs {
+            Some(text) => self.encoder.string(text),
+            None => return false,
+        }
+        true
+    }
+
+    /// kwargs as it may leave.
+    fn kwargs_text<'a>(&mut self, inputs: &Inputs<'a>) -> Option<Cow<'a, [u8]>> {
+        let text = string(inputs, Input::Kwargs)?;
+        if self.redact.covers(Input::Kwargs) {
+            return Some(b"{}".into());
+        }
+        Some(self.kwargs.take().unwrap_or(text))
+    }
+
     fn kwargs(&mut self, text: &[u8]) -> Result<(), Rejected> {
         let start = self.encoder.out.len();
         let left_out = kwargs::flatten(text, self.context.validation, &mut self.encoder);
@@ -320,7 +370,10 @@ impl<'c> Builder<'c> {
         };
         let text = read::decode(read::unquoted(json));
         let exception = string(inputs, Input::Exception);
-        let analysis = traceback::analyse(&text, exception.as_deref());
+        let mut analysis = traceback::analyse(&text, exception.as_deref());
+        if self.redact.covers(Input::Traceback) {
+            analysis = analysis.redacted(exception.as_deref(), MARK.as_bytes());
+        }
         self.field(Field::Traceback, |out| out.string(analysis.traceback));
         self.analysis(&analysis);
         Ok(())
@@ -365,7 +418,7 @@ impl<'c> Builder<'c> {
 }
 
 /// The decoded text of a field that is a string.
-fn string<'a>(inputs: &Inputs<'a>, input: Input) -> Option<Cow<'a, [u8]>> {
+pub(super) fn string<'a>(inputs: &Inputs<'a>, input: Input) -> Option<Cow<'a, [u8]>> {
     let value = inputs
         .get(input)
         .filter(|value| value.first() == Some(&b'"'))?;
@@ -378,6 +431,15 @@ pub(super) fn missing(name: &str) -> Rejected {
 
 pub(super) fn invalid(name: &str, found: &[u8], expected: &str) -> Rejected {
     Rejected::Invalid(format!("{name}: {}: expected {expected}", shown(found)))
+}
+
+/// A reason of [`invalid`] without what was found. The last `expected` is ours, whatever was found.
+fn without_found(reason: &str) -> String {
+    let Some((found, expected)) = reason.rsplit_once(": expected ") else {
+        return reason.to_owned();
+    };
+    let name = found.split(": ").next().unwrap_or_default();
+    format!("{name}: expected {expected}")
 }
 
 /// The start of a text from outside, fit for a log line.

@@ -292,6 +292,7 @@ impl Reading<'_> {
                 self.reports.repaired(&repairs);
             }
             Err(Rejected::Invalid(reason)) => self.invalid(reason),
+            Err(Rejected::Withheld(_)) => self.ledger.filtered += 1,
             Err(Rejected::Filtered(event_type)) => {
                 self.ledger.filtered += 1;
                 self.reports.push(Report::Filtered {
