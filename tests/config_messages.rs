@@ -9,7 +9,7 @@ use std::time::Duration;
 use leek_agent::cli::{self, Command, Outcome, StartError};
 use leek_agent::config::environment::Env;
 use leek_agent::config::{BatchLimits, Broker, Config, FailoverStrategy, Mode};
-use leek_agent::document::Validation;
+use leek_agent::document::{EventTypes, Part, Policy, Redact, Validation};
 use serde_json::{Value, json};
 
 const LIST: &str = "LEEK_AGENT_SUBSCRIPTIONS";
@@ -272,16 +272,7 @@ fn unknown_keys_name_the_nearest() {
             "subscriptions[0].redcat: unknown key: did you mean redact?",
         ],
     );
-    for key in [
-        "tls",
-        "api_tls",
-        "include",
-        "exclude",
-        "redact",
-        "keep_events",
-        "redis",
-        "spool",
-    ] {
+    for key in ["tls", "api_tls", "redis", "spool"] {
         check(
             json!({ key: {} }),
             &[&format!(
@@ -289,6 +280,59 @@ fn unknown_keys_name_the_nearest() {
             )],
         );
     }
+}
+
+#[test]
+fn what_may_leave_is_read() {
+    let list = json!([subscription(json!({
+        "include": ["shop.*", "pay.[a-c]?"], "exclude": [], "keep_events": ["task-failed"],
+        "redact": ["args", "kwargs.user.password", "exception"],
+    }))]);
+    let config = configured(&list, &[]).expect("valid");
+    let policy = &config.subscriptions[0].policy;
+    assert_eq!((policy.include.len(), policy.exclude.len()), (2, 0));
+    assert_eq!(Some(policy.keep_events), EventTypes::only("task-failed"));
+    let mut redact = Redact::default();
+    redact.add_part(Part::Args);
+    redact.add_part(Part::Exception);
+    redact.add_key("user.password");
+    assert_eq!(policy.redact, redact);
+    let config = configured(&json!([subscription(json!({}))]), &[]).expect("valid");
+    assert_eq!(config.subscriptions[0].policy, Policy::default());
+}
+
+#[test]
+fn what_may_leave_must_be_clear() {
+    check(
+        json!({
+            "include": ["shop.*", "", "a[b"], "exclude": ["[z-a]", 5],
+            "keep_events": ["task-recieved", "task-sent"],
+            "redact": ["kwarg", "argz.user", "kwarsg.user", "kwargs.", "kwargs.a..b", "args.0", {}],
+        }),
+        &[
+            "subscriptions[0].include[1]: \"\": expected a pattern such as shop.orders.*",
+            "subscriptions[0].include[2]: \"a[b\": expected a ] after the [, or [[] for a bracket itself",
+            "subscriptions[0].exclude[0]: \"[z-a]\": expected the lower end of a range such as [a-z] first",
+            "subscriptions[0].exclude[1]: 5: expected a string",
+            "subscriptions[0].keep_events[0]: \"task-recieved\": unknown event type: did you mean task-received?",
+            "subscriptions[0].redact[0]: \"kwarg\": unknown field: did you mean kwargs?",
+            "subscriptions[0].redact[1]: \"argz.user\": unknown field: did you mean args?",
+            "subscriptions[0].redact[2]: \"kwarsg.user\": unknown field: did you mean kwargs.user?",
+            "subscriptions[0].redact[3]: \"kwargs.\": expected kwargs.NAME, or kwargs for all of them",
+            "subscriptions[0].redact[4]: \"kwargs.a..b\": expected kwargs.NAME, or kwargs for all of them",
+            "subscriptions[0].redact[5]: \"args.0\": expected args as a whole: only kwargs has names",
+            "subscriptions[0].redact[6]: an object: expected a string",
+        ],
+    );
+    check(
+        json!({"include": [], "exclude": "shop.*", "keep_events": [], "redact": {}}),
+        &[
+            "subscriptions[0].include: an empty list: expected at least one pattern; without the key all may leave",
+            "subscriptions[0].exclude: \"shop.*\": expected a list of patterns over task names",
+            "subscriptions[0].keep_events: an empty list: expected at least one event type; without the key all may leave",
+            "subscriptions[0].redact: an object: expected a list of fields such as args or kwargs.NAME",
+        ],
+    );
 }
 
 #[test]

@@ -9,13 +9,13 @@ use serde_json::Value;
 use super::environment::{HEADER_EXPECTED, LOCAL_API_URL, is_header_text};
 use super::fault::{Fault, kind, quoted};
 use super::raw::{Faulty, Fields, Read};
-use super::{BatchLimits, Broker, FailoverStrategy, Mode, Subscription, url};
+use super::{BatchLimits, Broker, FailoverStrategy, Mode, Subscription, policy, url};
 use crate::document::Validation;
 use crate::nearest::nearest;
 use crate::secret::Secret;
 
 /// Keys that mean something to this version, or to Leek's API.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 24] = [
     "broker",
     "backend",
     "broker_management_url",
@@ -36,19 +36,14 @@ const KEYS: [&str; 20] = [
     "buffer_max_size_in_mb",
     "failover_strategy",
     "validation",
-];
-/// Keys of the documentation that a later version will read: an error rather than a silent no-op,
-/// since somebody who writes `redact` relies on it.
-const KEYS_LATER: [&str; 8] = [
-    "tls",
-    "api_tls",
     "include",
     "exclude",
-    "redact",
     "keep_events",
-    "redis",
-    "spool",
+    "redact",
 ];
+/// Keys of the documentation that a later version will read: an error rather than a silent no-op,
+/// since somebody who writes `tls` relies on it.
+const KEYS_LATER: [&str; 4] = ["tls", "api_tls", "redis", "spool"];
 
 const PREFETCH_DEFAULT: u32 = 1000;
 const PREFETCH_MAX: u32 = 10_000;
@@ -115,6 +110,7 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
     let buffer = fields.whole("buffer_max_size_in_mb", 1..=256, "1 to 256");
     let failover = failover_strategy(fields);
     let validation = validation(fields);
+    let policy = policy::read(fields);
 
     let (app_name, app_env) = (app_name?, app_env?);
     Ok(Subscription {
@@ -134,6 +130,7 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
         batch: batch?,
         buffer_bytes: (buffer?.unwrap_or(BUFFER_DEFAULT) * MIB) as usize,
         validation: validation?.unwrap_or_default(),
+        policy: policy?,
     })
 }
 

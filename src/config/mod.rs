@@ -7,6 +7,7 @@ pub mod check;
 pub mod environment;
 pub mod fault;
 mod load;
+mod policy;
 pub mod raw;
 pub mod url;
 
@@ -14,7 +15,7 @@ pub use load::{Listed, Sources, load, read_key_file, read_text_file};
 
 use std::time::Duration;
 
-use crate::document::Validation;
+use crate::document::{Policy, Validation};
 use crate::secret::Secret;
 
 /// Everything a running agent needs to know.
@@ -63,6 +64,8 @@ pub struct Subscription {
     /// The ring's size in bytes.
     pub buffer_bytes: usize,
     pub validation: Validation,
+    /// What may leave the site.
+    pub policy: Policy,
 }
 
 /// A batch is sealed by whichever comes first.

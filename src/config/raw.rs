@@ -140,6 +140,40 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A list of strings, each of which `read` takes or says what it expected. `items` names them
+    /// in the plural.
+    pub fn list_of<T>(
+        &mut self,
+        key: &str,
+        items: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Read<Vec<T>> {
+        let list = match self.get(key) {
+            None => return Ok(None),
+            Some(Value::Array(list)) => list,
+            Some(other) => {
+                return Err(self.fault(key, shown(other), &format!("expected a list of {items}")));
+            }
+        };
+        let mut taken = Vec::with_capacity(list.len());
+        for (index, value) in list.iter().enumerate() {
+            let item = match value {
+                Value::String(text) => read(text),
+                _ => Err("expected a string".to_owned()),
+            };
+            match item {
+                Ok(item) => taken.push(item),
+                Err(expected) => {
+                    self.fault(&format!("{key}[{index}]"), shown(value), &expected);
+                }
+            }
+        }
+        if taken.len() < list.len() {
+            return Err(Faulty);
+        }
+        Ok(Some(taken))
+    }
+
     /// A whole number within `range`, which `range_text` puts into words. `5000.0` counts.
     pub fn whole(&mut self, key: &str, range: RangeInclusive<u32>, range_text: &str) -> Read<u32> {
         let Some(value) = self.get(key) else {

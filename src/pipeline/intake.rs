@@ -12,7 +12,9 @@ use super::ring::{Full, Position, Ring};
 use crate::clock::Now;
 use crate::config::{BatchLimits, Subscription};
 use crate::delivery::{Delivery, DeliveryTag, MAX_MESSAGE_BYTES, Payload};
-use crate::document::{Body, Context, Document, Merger, Rejected, Repairs, Validation, transform};
+use crate::document::{
+    Body, Context, Document, Merger, Rejected, Repairs, Screen, Validation, transform_through,
+};
 use crate::event::{self, Events, RawEvent};
 
 /// Events decoded in one step: some milliseconds of work on a gateway.
@@ -60,6 +62,7 @@ pub struct Intake {
     cursor: Cursor,
     open: Option<Open>,
     merger: Merger,
+    screen: Screen,
     limits: BatchLimits,
     app_env: String,
     validation: Validation,
@@ -74,6 +77,7 @@ impl Intake {
             cursor: Cursor::default(),
             open: None,
             merger: Merger::new(),
+            screen: Screen::new(subscription.policy.clone()),
             limits: subscription.batch,
             app_env: subscription.app_env.clone(),
             validation: subscription.validation,
@@ -143,6 +147,7 @@ impl Intake {
             max_bytes: self.limits.max_bytes,
             tag: record.tag,
             merger: &mut self.merger,
+            screen: &mut self.screen,
             ledger,
             reports,
         };
@@ -246,6 +251,7 @@ struct Reading<'a> {
     max_bytes: usize,
     tag: DeliveryTag,
     merger: &'a mut Merger,
+    screen: &'a mut Screen,
     ledger: &'a mut Ledger,
     reports: &'a mut Reports,
 }
@@ -281,7 +287,7 @@ impl Reading<'_> {
     /// Answers false, and changes nothing, where the event's document does not fit.
     fn event(&mut self, event: RawEvent<'_>) -> bool {
         let mut repairs = Repairs::default();
-        let document = transform(event, &self.context, &mut repairs);
+        let document = transform_through(self.screen, event, &self.context, &mut repairs);
         if document.as_ref().is_ok_and(|document| !self.fits(document)) {
             return false;
         }
@@ -292,7 +298,10 @@ impl Reading<'_> {
                 self.reports.repaired(&repairs);
             }
             Err(Rejected::Invalid(reason)) => self.invalid(reason),
-            Err(Rejected::Withheld(_)) => self.ledger.filtered += 1,
+            Err(Rejected::Withheld(_)) => {
+                self.ledger.filtered += 1;
+                self.reports.withheld();
+            }
             Err(Rejected::Filtered(event_type)) => {
                 self.ledger.filtered += 1;
                 self.reports.push(Report::Filtered {

@@ -14,7 +14,7 @@ pub struct Ledger {
     pub delivered: u64,
     /// Not an event, or one without a meaning.
     pub invalid: u64,
-    /// Of a type that Leek has no state for.
+    /// Of a type that Leek has no state for, or not to leave the site.
     pub filtered: u64,
     /// Refused by the API, one by one.
     pub quarantined: u64,

@@ -18,6 +18,8 @@ pub enum Report {
         tag: DeliveryTag,
         event_type: String,
     },
+    /// So many events were kept on the site, as the subscription says.
+    Withheld(u64),
     /// Events mended on the way, by kind.
     Repaired(Repairs),
     /// The broker connection is gone, or did not come up; zero means that the next broker of the
@@ -52,6 +54,7 @@ const MAX_UNTOLD: usize = 64;
 pub struct Reports {
     untold: VecDeque<Report>,
     omitted: u64,
+    withheld: u64,
     repairs: Repairs,
 }
 
@@ -68,6 +71,11 @@ impl Reports {
         self.push(Report::Invalid { tag, reason });
     }
 
+    /// Filtering is everyday business: summed up until the next report goes out.
+    pub fn withheld(&mut self) {
+        self.withheld += 1;
+    }
+
     /// Repairs are summed up until the next report goes out.
     pub fn repaired(&mut self, repairs: &Repairs) {
         self.repairs.absorb(repairs);
@@ -80,6 +88,9 @@ impl Reports {
         }
         if self.omitted > 0 {
             return Some(Report::Omitted(std::mem::take(&mut self.omitted)));
+        }
+        if self.withheld > 0 {
+            return Some(Report::Withheld(std::mem::take(&mut self.withheld)));
         }
         (!self.repairs.is_empty()).then(|| Report::Repaired(std::mem::take(&mut self.repairs)))
     }

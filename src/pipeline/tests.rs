@@ -38,6 +38,7 @@ fn subscription() -> Subscription {
         },
         buffer_bytes: 1024 * 1024,
         validation: Validation::Tolerant,
+        policy: crate::document::Policy::default(),
     }
 }
 

@@ -14,6 +14,9 @@ pub fn tell(name: &str, report: &Report) {
         Report::Filtered { tag, event_type } => {
             log::debug!(subscription = name, delivery_tag = tag.0, event_type = event_type.as_str(); "event type without a Leek state: skipped");
         }
+        Report::Withheld(count) => {
+            log::debug!(subscription = name, count = *count; "events kept on the site");
+        }
         Report::Repaired(repairs) => {
             for (kind, count) in repairs.iter() {
                 log::debug!(subscription = name, repair = kind, count = count; "events repaired");

@@ -9,7 +9,7 @@ use leek_agent::config::{
     AmqpBroker, BatchLimits, Broker as Address, FailoverStrategy, Subscription,
 };
 use leek_agent::delivery::{Delivery, DeliveryTag, Epoch, Payload};
-use leek_agent::document::Validation;
+use leek_agent::document::{Policy, Validation};
 use leek_agent::pipeline::batch::BatchId;
 use leek_agent::pipeline::report::Report;
 use leek_agent::pipeline::verdict::Verdict;
@@ -115,6 +115,7 @@ fn subscription(random: &mut fastrand::Rng) -> Subscription {
             1024 * 1024
         },
         validation: Validation::Tolerant,
+        policy: Policy::default(),
     }
 }
 
