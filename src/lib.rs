@@ -16,6 +16,7 @@ pub mod logging;
 pub mod process_title;
 pub mod secret;
 pub mod signal;
+pub mod tls;
 
 // The core, in the order data flows: pure, `now` comes in as an argument.
 pub mod delivery;

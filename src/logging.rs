@@ -8,7 +8,7 @@
 
 mod entry;
 mod rate_limit;
-mod timestamp;
+pub(crate) mod timestamp;
 
 use std::io::{self, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
