@@ -11,20 +11,25 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use ureq::config::AutoHeaderValue;
-use ureq::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use ureq::http::header::{CONTENT_TYPE, PROXY_AUTHORIZATION, RETRY_AFTER};
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
-use ureq::{Agent, AsSendBody};
+use ureq::{Agent, AsSendBody, Proxy as UreqProxy, ProxyProtocol};
 
 use crate::clock;
 use crate::config::Subscription;
+use crate::config::proxy::Proxy;
 use crate::document::Body;
 use crate::pipeline::verdict::{Answer, MAX_ANSWER, Verdict, classify, classify_probe};
 use crate::secret::Secret;
+use crate::tls::ClientTls;
 
 mod failure;
+mod transport;
 
 /// The stack of an uploader. A TLS handshake with a chain of RSA-4096 certificates and a request take
 /// between 144 and 160 KiB in a debug build on x86-64 (an optimised one takes less); half as much
@@ -49,6 +54,9 @@ pub struct Endpoint {
     pub org_name: String,
     pub app_name: String,
     pub app_env: String,
+    /// For an https address.
+    pub tls: Option<ClientTls>,
+    pub proxy: Option<Proxy>,
 }
 
 impl Endpoint {
@@ -61,6 +69,8 @@ impl Endpoint {
             org_name: subscription.org_name.clone(),
             app_name: subscription.app_name.clone(),
             app_env: subscription.app_env.clone(),
+            tls: subscription.api_tls.clone(),
+            proxy: subscription.proxy.clone(),
         }
     }
 }
@@ -190,6 +200,8 @@ struct Courier {
     agent: Agent,
     uri: Uri,
     headers: HeaderMap,
+    /// The variable that the proxy on the way comes from.
+    proxy: Option<&'static str>,
 }
 
 /// An answer as it was read.
@@ -206,13 +218,14 @@ impl Courier {
             "{}/v1/events/process",
             endpoint.api_url.trim_end_matches('/')
         );
-        let uri = url
+        let uri: Uri = url
             .parse()
             .map_err(|_| invalid("api_url: expected a URL"))?;
         Ok(Courier {
-            agent: agent(threads, timeouts),
+            agent: agent(endpoint, &uri, threads, timeouts)?,
             uri,
             headers: headers(endpoint)?,
+            proxy: endpoint.proxy.as_ref().map(|proxy| proxy.variable),
         })
     }
 
@@ -243,16 +256,17 @@ impl Courier {
     }
 
     fn exchange(&self, request: Builder, body: impl AsSendBody) -> Result<Received, Verdict> {
+        let failed = |error: &ureq::Error| failed(error, self.proxy);
         let mut request = request.body(body).map_err(|error| failed(&error.into()))?;
         request.headers_mut().extend(self.headers.clone());
         let response = self.agent.run(request).map_err(|error| failed(&error))?;
-        Received::read(response)
+        Received::read(response).map_err(|error| failed(&error))
     }
 }
 
 impl Received {
     /// Reads an answer to its end, or to [`MAX_ANSWER`]: a longer one closes its connection.
-    fn read(response: Response<ureq::Body>) -> Result<Self, Verdict> {
+    fn read(response: Response<ureq::Body>) -> Result<Self, ureq::Error> {
         let (head, mut body) = response.into_parts();
         let header = |name| head.headers.get(name)?.to_str().ok().map(str::to_owned);
         let mut received = Received {
@@ -267,7 +281,7 @@ impl Received {
             .read_to_end(&mut received.body);
         match read {
             // Only a 400 is understood by its body: half of one must not condemn a batch.
-            Err(error) if received.status == 400 => Err(failed(&ureq::Error::from(error))),
+            Err(error) if received.status == 400 => Err(error.into()),
             _ => Ok(received),
         }
     }
@@ -282,11 +296,18 @@ impl Received {
     }
 }
 
-fn agent(threads: usize, timeouts: Timeouts) -> Agent {
-    Agent::config_builder()
+/// Nothing of it comes from the environment: what there is to know was configured.
+fn agent(endpoint: &Endpoint, uri: &Uri, threads: usize, timeouts: Timeouts) -> io::Result<Agent> {
+    let proxy = endpoint.proxy.as_ref().map(for_ureq).transpose()?;
+    let is_https = uri.scheme_str() == Some("https");
+    let (forward, tunnel) = match is_https {
+        true => (None, proxy),
+        false => (proxy, None),
+    };
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
-        .proxy(None)
+        .proxy(tunnel)
         .user_agent(concat!("leek-agent/", env!("CARGO_PKG_VERSION")))
         .accept_encoding(AutoHeaderValue::None)
         .timeout_connect(Some(timeouts.connect))
@@ -296,8 +317,33 @@ fn agent(threads: usize, timeouts: Timeouts) -> Agent {
         .max_response_header_size(INPUT_BUFFER)
         .max_idle_connections(threads)
         .max_idle_connections_per_host(threads)
+        .build();
+    Ok(match (forward, uri.authority()) {
+        (Some(proxy), Some(authority)) => {
+            let origin = format!("http://{authority}");
+            transport::forwarding_agent(config, origin, proxy.uri().clone())
+        }
+        _ => transport::agent(config, endpoint.tls.as_ref()),
+    })
+}
+
+fn for_ureq(proxy: &Proxy) -> io::Result<UreqProxy> {
+    let host = match proxy.host.contains(':') {
+        true => format!("[{}]", proxy.host),
+        false => proxy.host.clone(),
+    };
+    let mut builder = UreqProxy::builder(ProxyProtocol::Http)
+        .host(&host)
+        .port(proxy.port);
+    if let Some(login) = &proxy.credentials {
+        builder = builder
+            .username(login.user.expose())
+            .password(login.password.expose());
+    }
+    // The error may quote the credentials.
+    builder
         .build()
-        .into()
+        .map_err(|_| invalid(&format!("{}: expected a proxy's URL", proxy.variable)))
 }
 
 /// The headers by which the API knows an agent and its application.
@@ -311,7 +357,24 @@ fn headers(endpoint: &Endpoint) -> io::Result<HeaderMap> {
         ("x-leek-app-key", endpoint.app_key.expose()),
         ("x-leek-app-env", &endpoint.app_env),
     ];
-    fields.into_iter().map(header).collect()
+    let mut headers: HeaderMap = fields.into_iter().map(header).collect::<io::Result<_>>()?;
+    headers.extend(proxy_header(endpoint)?);
+    Ok(headers)
+}
+
+/// What a proxy that forwards http wants to know. For https it reads CONNECT only, and what is sent
+/// to the API is none of its business.
+fn proxy_header(endpoint: &Endpoint) -> io::Result<Option<(HeaderName, HeaderValue)>> {
+    let proxy = endpoint.proxy.as_ref();
+    let login = proxy.and_then(|proxy| proxy.credentials.as_ref());
+    let Some(login) = login.filter(|_| endpoint.api_url.starts_with("http://")) else {
+        return Ok(None);
+    };
+    let pair = format!("{}:{}", login.user.expose(), login.password.expose());
+    let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair)))
+        .map_err(|_| invalid("proxy-authorization: expected visible ascii characters"))?;
+    value.set_sensitive(true);
+    Ok(Some((PROXY_AUTHORIZATION, value)))
 }
 
 fn header((name, value): (&'static str, &str)) -> io::Result<(HeaderName, HeaderValue)> {
@@ -330,8 +393,17 @@ fn guarded<T>(request: impl FnOnce() -> T) -> Result<T, Verdict> {
     catch_unwind(AssertUnwindSafe(request)).map_err(|panic| no_answer(failure::panicked(&*panic)))
 }
 
-fn failed(error: &ureq::Error) -> Verdict {
-    no_answer(failure::reason(error))
+/// `proxy` is the variable that names the proxy on the way.
+fn failed(error: &ureq::Error, proxy: Option<&str>) -> Verdict {
+    let reason = failure::reason(error, proxy);
+    match failure::refused_by_proxy(error) {
+        // As where the proxy answers a request itself.
+        Some(407) => Verdict::NotLeek {
+            status: 407,
+            reason,
+        },
+        _ => no_answer(reason),
+    }
 }
 
 fn no_answer(reason: String) -> Verdict {
@@ -354,6 +426,8 @@ mod tests {
             org_name: "mono".into(),
             app_name: "leek".into(),
             app_env: "prod".into(),
+            tls: None,
+            proxy: None,
         }
     }
 

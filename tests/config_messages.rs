@@ -272,7 +272,7 @@ fn unknown_keys_name_the_nearest() {
             "subscriptions[0].redcat: unknown key: did you mean redact?",
         ],
     );
-    for key in ["tls", "api_tls", "redis", "spool"] {
+    for key in ["redis", "spool"] {
         check(
             json!({ key: {} }),
             &[&format!(
@@ -339,8 +339,8 @@ fn what_may_leave_must_be_clear() {
 fn brokers_are_refused_without_their_passwords() {
     for (broker, line) in [
         (
-            "amqps://u:hunter2@h",
-            "amqps: not supported yet by this version",
+            "amqps://u:hunter2@h?auth_mechanism=gssapi",
+            "amqps://u:********@h: expected auth_mechanism=plain or auth_mechanism=external",
         ),
         (
             "redis://:hunter2@h/0",
@@ -378,13 +378,109 @@ fn brokers_are_refused_without_their_passwords() {
         &["subscriptions[0].broker: a list: expected a broker's URL"],
     );
     check(
-        json!({"broker": "amqps://a;amqp://u:hunter2@h:x"}),
+        json!({"broker": "rediss://a;amqp://u:hunter2@h:x"}),
         &[
-            "subscriptions[0].broker: amqps: not supported yet by this version",
+            "subscriptions[0].broker: rediss: not supported yet by this version",
             "subscriptions[0].broker: amqp://u:********@h:x: expected a port from 1 to 65535 after the host; \
              in a password \"@\" is written %40 and \"/\" is written %2F",
         ],
     );
+}
+
+#[test]
+fn every_fault_of_tls_is_named_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name).display().to_string();
+        fs::write(&path, text).expect("written");
+        path
+    };
+    let empty = file("empty.pem", "");
+    let folder_name = folder.path().display().to_string();
+    let broker = "amqps://u:hunter2@h";
+    check(
+        json!({
+            "broker": broker,
+            "tls": {"ca_file": "/no/such", "cert_file": "/no/cert", "key_file": "/no/key"},
+            "api_tls": {"ca_file": "/no/ca"},
+        }),
+        &[
+            "subscriptions[0].tls.ca_file: \"/no/such\": expected a file that can be read: no such file or directory",
+            "subscriptions[0].tls.cert_file: \"/no/cert\": expected a file that can be read: no such file or directory",
+            "subscriptions[0].tls.key_file: \"/no/key\": expected a file that can be read: no such file or directory",
+            "subscriptions[0].api_tls.ca_file: \"/no/ca\": expected a file that can be read: no such file or directory",
+        ],
+    );
+    let shown = |path: &str| format!("{path:?}");
+    check(
+        json!({
+            "broker": broker,
+            "tls": {"ca_file": empty, "key_file": folder_name, "cret_file": "x", "cert_file": 7},
+        }),
+        &[
+            "subscriptions[0].tls.cret_file: unknown key: did you mean cert_file?",
+            "subscriptions[0].tls.cert_file: 7: expected a file's name",
+        ],
+    );
+    check(
+        json!({"broker": broker, "tls": {"ca_file": empty, "key_file": folder_name}}),
+        &[
+            &format!(
+                "subscriptions[0].tls.ca_file: {}: expected a certificate in PEM \
+                 (-----BEGIN CERTIFICATE-----), there is none",
+                shown(&empty)
+            ),
+            "subscriptions[0].tls.cert_file: missing: expected the certificate that key_file belongs to",
+        ],
+    );
+    check(
+        json!({"tls": {}, "api_tls": "ca.pem"}),
+        &[
+            "subscriptions[0].tls: an object: expected a broker that begins with amqps://, since amqp:// is not encrypted",
+            "subscriptions[0].api_tls: a string: expected an object with ca_file, cert_file and key_file",
+        ],
+    );
+    check(
+        json!({"api_url": "http://h", "api_tls": {"ca_file": "x"}}),
+        &[
+            "subscriptions[0].api_tls: an object: expected an api_url that begins with https://, since http:// is not encrypted",
+        ],
+    );
+    check(
+        json!({"broker": "amqps://h?auth_mechanism=external"}),
+        &[
+            "subscriptions[0].broker: auth_mechanism=external: expected amqps:// and tls.cert_file with it",
+        ],
+    );
+}
+
+#[test]
+fn what_the_environment_says_of_tls_and_proxies_is_checked() {
+    let list = json!([subscription(json!({}))]);
+    let message = configured(
+        &list,
+        &[
+            ("SSL_CERT_FILE", "/no/such"),
+            ("https_proxy", "socks5://u:hunter2@h:1080"),
+        ],
+    );
+    assert_eq!(
+        message.expect_err("two faults"),
+        "LEEK_AGENT_SUBSCRIPTIONS: 2 faults\n\
+         subscriptions[0].api_tls: SSL_CERT_FILE: \"/no/such\": expected a file that can be read: no such file or directory\n\
+         subscriptions[0].api_url: https_proxy: \"socks5://\": expected http://USER:PASSWORD@HOST:PORT, user and password may be missing"
+    );
+    let env = [
+        ("HTTPS_PROXY", "http://u:hunter2@proxy:3128"),
+        ("NO_PROXY", "example.org"),
+    ];
+    let config = configured(&list, &env).expect("valid");
+    let proxy = config.subscriptions[0].proxy.as_ref().expect("a proxy");
+    assert_eq!(proxy.to_string(), "http://proxy:3128");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let env = [env[0], ("NO_PROXY", "example.com")];
+    let config = configured(&list, &env).expect("valid");
+    assert_eq!(config.subscriptions[0].proxy, None);
 }
 
 #[test]

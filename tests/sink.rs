@@ -225,6 +225,8 @@ fn an_uploader_is_content_with_it() {
         org_name: "mono".into(),
         app_name: "leek".into(),
         app_env: "prod".into(),
+        tls: None,
+        proxy: None,
     };
     let (reports, received) = channel();
     let uploader = Uploader::start(&endpoint, 2, move |report| drop(reports.send(report))).unwrap();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use leek_agent::pipeline::verdict::{RefusedDocument, Verdict};
 use leek_agent::secret::Secret;
+use leek_agent::tls::{ClientTls, TlsSettings};
 use leek_agent::upload::{Endpoint, Job, PostBody, Report, Timeouts, Uploader};
 
 /// Longer than any test should take: reaching it is a failure.
@@ -87,6 +88,8 @@ fn endpoint(api_url: String) -> Endpoint {
         org_name: "mono".into(),
         app_name: "leek".into(),
         app_env: "prod".into(),
+        tls: Some(ClientTls::open(&TlsSettings::default()).expect("certificates to trust")),
+        proxy: None,
     }
 }
 
@@ -428,7 +431,7 @@ fn plain_http_where_tls_was_expected_is_said() {
         panic!("{report:?}")
     };
     assert!(
-        reason.starts_with("tls: ") && reason.ends_with("may speak plain http"),
+        reason.starts_with("tls: ") && reason.contains("does not speak TLS"),
         "{reason}"
     );
 }

@@ -12,6 +12,7 @@ use super::{CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, 
 use crate::command::{sink, transform};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
+use crate::config::proxy::Proxies;
 use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, read_text_file, url};
 use crate::document::Validation;
 use crate::logging;
@@ -19,6 +20,8 @@ use crate::secret::Secret;
 
 /// The list itself, as Leek passes it.
 const SUBSCRIPTIONS: &str = "LEEK_AGENT_SUBSCRIPTIONS";
+/// Certificates to trust in place of the system's, as OpenSSL reads it.
+const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 const APP_ENV: &str = "qa";
 
@@ -214,6 +217,8 @@ impl Meaning<'_> {
             app_key,
             api_url,
             shutdown_timeout: timeout.unwrap_or(SHUTDOWN_TIMEOUT),
+            ssl_cert_file: self.env.get(SSL_CERT_FILE).map(PathBuf::from),
+            proxies: Proxies::read(self.env),
         };
         let config = config::load(&sources, &mut self.layers.config)?;
         Some((config, source?))

@@ -74,10 +74,19 @@ pub fn describe(config: &Config, source: &str) -> String {
             "{}: {} -> {}\n",
             subscription.name,
             brokers.join(";"),
-            subscription.api_url
+            api_address(subscription)
         );
     }
     text
+}
+
+/// The API's address and the proxy on the way.
+fn api_address(subscription: &Subscription) -> String {
+    let url = &subscription.api_url;
+    match &subscription.proxy {
+        Some(proxy) => format!("{url} by proxy {proxy}"),
+        None => url.clone(),
+    }
 }
 
 /// A test's number and what came of it.
@@ -105,7 +114,7 @@ pub fn run(config: &Config) -> io::Result<Vec<Finding>> {
         findings.push(unanswered(
             subscription,
             Side::Api,
-            subscription.api_url.clone(),
+            api_address(subscription),
         ));
     }
     collect(&mut findings, &answers);

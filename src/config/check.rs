@@ -2,20 +2,25 @@
 //! configuration, all faults at once. Pure but for the key files, whose reader is handed in.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::environment::{HEADER_EXPECTED, LOCAL_API_URL, is_header_text};
 use super::fault::{Fault, kind, quoted};
+use super::proxy::{Proxies, Proxy};
 use super::raw::{Faulty, Fields, Read};
-use super::{BatchLimits, Broker, FailoverStrategy, Mode, Subscription, policy, url};
+use super::{
+    AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login, Mode, Subscription, policy, tls, url,
+};
 use crate::document::Validation;
 use crate::nearest::nearest;
 use crate::secret::Secret;
+use crate::tls::ClientTls;
 
 /// Keys that mean something to this version, or to Leek's API.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 26] = [
     "broker",
     "backend",
     "broker_management_url",
@@ -36,14 +41,16 @@ const KEYS: [&str; 24] = [
     "buffer_max_size_in_mb",
     "failover_strategy",
     "validation",
+    "tls",
+    "api_tls",
     "include",
     "exclude",
     "keep_events",
     "redact",
 ];
 /// Keys of the documentation that a later version will read: an error rather than a silent no-op,
-/// since somebody who writes `tls` relies on it.
-const KEYS_LATER: [&str; 4] = ["tls", "api_tls", "redis", "spool"];
+/// since somebody who writes `spool` relies on it.
+const KEYS_LATER: [&str; 2] = ["redis", "spool"];
 
 const PREFETCH_DEFAULT: u32 = 1000;
 const PREFETCH_MAX: u32 = 10_000;
@@ -66,6 +73,11 @@ pub struct Given<'a> {
     pub api_url: Option<String>,
     /// Reads a key file, or says why not.
     pub read_key: &'a dyn Fn(&str) -> Result<Secret, String>,
+    /// Reads the files of `tls` and `api_tls`.
+    pub open_tls: tls::Open<'a>,
+    /// Certificates to trust where no `ca_file` is given.
+    pub ssl_cert_file: Option<PathBuf>,
+    pub proxies: &'a Proxies,
 }
 
 /// Checks a list of subscriptions; the faults come in the list's order.
@@ -104,6 +116,9 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
     let app_env = lower_case(fields, "app_env");
     let app_key = app_key(fields, given);
     let api_url = api_url(fields, given);
+    let tls = broker_tls(fields, brokers.as_deref().ok(), given);
+    let api_tls = api_tls(fields, api_url.as_deref().ok(), given);
+    let proxy = proxy(fields, api_url.as_deref().ok(), given);
     let prefetch = prefetch_count(fields);
     let pool = fields.whole("concurrency_pool_size", 1..=20, "1 to 20");
     let batch = batch_limits(fields, prefetch);
@@ -112,10 +127,11 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
     let validation = validation(fields);
     let policy = policy::read(fields);
 
-    let (app_name, app_env) = (app_name?, app_env?);
+    let (app_name, app_env, tls) = (app_name?, app_env?, tls?);
     Ok(Subscription {
         name: format!("{app_name}-{app_env}"),
-        brokers: brokers?,
+        brokers: named(brokers?, tls.as_ref()),
+        tls,
         failover: failover?.unwrap_or(FailoverStrategy::RoundRobin),
         exchange: exchange?,
         queue: queue?,
@@ -125,6 +141,8 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
         app_env,
         app_key: app_key?,
         api_url: api_url?,
+        api_tls: api_tls?,
+        proxy: proxy?,
         prefetch_count: u16::try_from(prefetch?).expect("prefetch_count is at most 10000"),
         concurrency_pool_size: pool?.unwrap_or(1) as usize,
         batch: batch?,
@@ -249,6 +267,72 @@ fn api_url(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<String, Faulty>
             let expected = "expected an http or https URL here, or --api-url for all subscriptions";
             Err(fields.fault("api_url", "missing", expected))
         }
+    }
+}
+
+fn broker_tls(
+    fields: &mut Fields<'_>,
+    brokers: Option<&[Broker]>,
+    given: &Given<'_>,
+) -> Read<ClientTls> {
+    let side = tls::Side {
+        key: "tls",
+        is_used: brokers.map(|brokers| brokers.iter().any(Broker::uses_tls)),
+        expected: "expected a broker that begins with amqps://, since amqp:// is not encrypted",
+        ssl_cert_file: given.ssl_cert_file.clone(),
+        open: given.open_tls,
+    };
+    let tls = tls::side(fields, &side)?;
+    let has_certificate = tls.as_ref().is_some_and(ClientTls::has_certificate);
+    let lacks = |broker: &Broker| match broker {
+        Broker::Amqp(broker) => {
+            broker.login == Login::Certificate && !(broker.tls && has_certificate)
+        }
+    };
+    if brokers.is_some_and(|brokers| brokers.iter().any(lacks)) {
+        let expected = "expected amqps:// and tls.cert_file with it";
+        return Err(fields.fault("broker", "auth_mechanism=external", expected));
+    }
+    Ok(tls)
+}
+
+/// A URL that names nobody lets the client certificate speak, where there is one.
+fn named(brokers: Vec<Broker>, tls: Option<&ClientTls>) -> Vec<Broker> {
+    let has_certificate = tls.is_some_and(ClientTls::has_certificate);
+    let named = |Broker::Amqp(broker)| {
+        let login = match broker.login {
+            Login::Either if broker.tls && has_certificate => Login::Certificate,
+            Login::Either => Login::Password,
+            known => known,
+        };
+        Broker::Amqp(AmqpBroker { login, ..broker })
+    };
+    brokers.into_iter().map(named).collect()
+}
+
+/// A local agent's address is plain HTTP, whatever the subscription says.
+fn api_tls(fields: &mut Fields<'_>, api_url: Option<&str>, given: &Given<'_>) -> Read<ClientTls> {
+    if given.mode == Mode::Local {
+        return Ok(None);
+    }
+    let side = tls::Side {
+        key: "api_tls",
+        is_used: api_url.map(|url| url.starts_with("https://")),
+        expected: "expected an api_url that begins with https://, since http:// is not encrypted",
+        ssl_cert_file: given.ssl_cert_file.clone(),
+        open: given.open_tls,
+    };
+    tls::side(fields, &side)
+}
+
+/// A local agent's API is in the same container: no proxy stands between.
+fn proxy(fields: &mut Fields<'_>, api_url: Option<&str>, given: &Given<'_>) -> Read<Proxy> {
+    match api_url {
+        Some(url) if given.mode != Mode::Local => given
+            .proxies
+            .for_url(url)
+            .map_err(|reason| fields.fault_plain("api_url", &reason)),
+        _ => Ok(None),
     }
 }
 

@@ -1,14 +1,18 @@
 //! Sources → [`Config`]: brings together the subscriptions' text, Leek's environment and the values
 //! for all subscriptions. Knows nothing of options and their precedence; that is `cli`'s.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::{HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use super::fault::{Fault, Report};
+use super::proxy::Proxies;
 use super::{Config, Mode, check, raw};
 use crate::secret::Secret;
+use crate::tls::{ClientTls, TlsError, TlsSettings};
 
 /// No file that the agent reads at start is larger; keeps a name such as /dev/zero harmless.
 const FILE_MAX: u64 = 16 * 1024 * 1024;
@@ -32,6 +36,9 @@ pub struct Sources {
     /// For subscriptions without an address of their own; checked already.
     pub api_url: Option<String>,
     pub shutdown_timeout: Duration,
+    /// `SSL_CERT_FILE`.
+    pub ssl_cert_file: Option<PathBuf>,
+    pub proxies: Proxies,
 }
 
 /// The text of a list and what to call the place it was read from. Holds secrets, hence no `Debug`
@@ -71,12 +78,16 @@ pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
         let expected = "expected at least one subscription";
         report.push(&Fault::new(&listed.source, "an empty list", expected));
     }
+    let opened = RefCell::default();
     let given = check::Given {
         mode: sources.leek.mode,
         org_name: sources.leek.org_name.clone(),
         app_key,
         api_url: sources.api_url.clone(),
         read_key: &read_key_file,
+        open_tls: &|settings| open_once(&opened, settings),
+        ssl_cert_file: sources.ssl_cert_file.clone(),
+        proxies: &sources.proxies,
     };
     let subscriptions = check::subscriptions(&list, &given)
         .map_err(|faults| report.push_section(&listed.source, &faults))
@@ -86,6 +97,21 @@ pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
         mode: sources.leek.mode,
         shutdown_timeout: sources.shutdown_timeout,
     })
+}
+
+/// What was opened, with the settings it came from.
+type Opened = Vec<(TlsSettings, Result<ClientTls, TlsError>)>;
+
+/// Subscriptions with the same settings share what comes of them: a system's certificates take some
+/// 150 KB.
+fn open_once(opened: &RefCell<Opened>, settings: &TlsSettings) -> Result<ClientTls, TlsError> {
+    let mut opened = opened.borrow_mut();
+    if let Some((_, result)) = opened.iter().find(|(known, _)| known == settings) {
+        return result.clone();
+    }
+    let result = ClientTls::open(settings);
+    opened.push((settings.clone(), result.clone()));
+    result
 }
 
 /// Reads a text file that belongs to the configuration, or says what was expected of it.

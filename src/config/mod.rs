@@ -8,15 +8,19 @@ pub mod environment;
 pub mod fault;
 mod load;
 mod policy;
+pub mod proxy;
 pub mod raw;
+mod tls;
 pub mod url;
 
 pub use load::{Listed, Sources, load, read_key_file, read_text_file};
 
 use std::time::Duration;
 
+use self::proxy::Proxy;
 use crate::document::{Policy, Validation};
 use crate::secret::Secret;
+use crate::tls::ClientTls;
 
 /// Everything a running agent needs to know.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub struct Subscription {
     /// Tried in turn (failover); never empty.
     pub brokers: Vec<Broker>,
     pub failover: FailoverStrategy,
+    /// For those brokers that are spoken to in TLS.
+    pub tls: Option<ClientTls>,
     pub exchange: String,
     pub queue: String,
     /// AMQP topic pattern.
@@ -56,6 +62,10 @@ pub struct Subscription {
     pub app_key: Secret,
     /// `http://` or `https://`, path prefix kept, without a trailing slash.
     pub api_url: String,
+    /// Set where `api_url` is https.
+    pub api_tls: Option<ClientTls>,
+    /// What the API is reached through.
+    pub proxy: Option<Proxy>,
     /// Unacknowledged messages the broker may have under way: 1000 to 10000.
     pub prefetch_count: u16,
     /// Uploads in flight at once: 1 to 20.
@@ -101,4 +111,27 @@ pub struct AmqpBroker {
     pub user: String,
     pub password: Secret,
     pub vhost: String,
+    /// `amqps://`.
+    pub tls: bool,
+    pub login: Login,
+}
+
+/// How a RabbitMQ learns who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// By user and password, guest's where the URL leaves them out.
+    Password,
+    /// By the client certificate (SASL EXTERNAL).
+    Certificate,
+    /// The URL names nobody: by the certificate if there is one, else as guest.
+    Either,
+}
+
+impl Broker {
+    /// True if the connection is encrypted.
+    pub fn uses_tls(&self) -> bool {
+        match self {
+            Broker::Amqp(broker) => broker.tls,
+        }
+    }
 }

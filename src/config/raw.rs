@@ -65,6 +65,11 @@ impl<'a> Fields<'a> {
         Faulty
     }
 
+    /// Where `key` stands, for an object below it.
+    pub fn place_of(&self, key: &str) -> String {
+        format!("{}.{key}", self.place)
+    }
+
     /// Reports `key` where there is nothing to show.
     pub fn fault_plain(&mut self, key: &str, message: &str) -> Faulty {
         let place = format!("{}.{key}", self.place);

@@ -7,11 +7,13 @@ use std::net::Ipv6Addr;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::fault::HIDDEN;
-use super::{AmqpBroker, Broker};
+use super::{AmqpBroker, Broker, Login};
 use crate::secret::Secret;
 
 /// AMQP's own port, for a URL that names none.
 const AMQP_PORT: u16 = 5672;
+/// The same with TLS.
+const AMQPS_PORT: u16 = 5671;
 /// RabbitMQ's own user and password, as kombu fills them in.
 const GUEST: &str = "guest";
 /// AMQP short strings hold no more bytes than this.
@@ -21,7 +23,7 @@ const BROKER_EXPECTED: &str = "expected amqp://USER:PASSWORD@HOST:PORT/VHOST";
 /// What follows the host is shown in logs; a password with a stray `/` must not end up there.
 const STRAY_AT: &str = "expected no \"@\" behind the host: in a user, a password or a virtual host \
                         \"@\" is written %40 and \"/\" is written %2F";
-const SCHEMES_LATER: [&str; 5] = ["amqps", "redis", "rediss", "redis+socket", "sentinel"];
+const SCHEMES_LATER: [&str; 4] = ["redis", "rediss", "redis+socket", "sentinel"];
 
 /// What is wrong with an address: what to show of it, and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,16 +103,18 @@ fn broker(url: &str) -> Result<Broker, UrlFault> {
     if SCHEMES_LATER.contains(&scheme.as_str()) {
         return Err(UrlFault::new(scheme, "not supported yet by this version"));
     }
-    if scheme != "amqp" && scheme != "pyamqp" {
-        return Err(UrlFault::new(masked(url), BROKER_EXPECTED));
-    }
-    amqp(rest)
+    let tls = match scheme.as_str() {
+        "amqp" | "pyamqp" => false,
+        "amqps" => true,
+        _ => return Err(UrlFault::new(masked(url), BROKER_EXPECTED)),
+    };
+    amqp(rest, tls)
         .map(Broker::Amqp)
         .map_err(|expected| UrlFault::new(masked(url), expected))
 }
 
-/// What follows `amqp://`. A query such as `?heartbeat=30` is kombu's and means nothing here.
-fn amqp(rest: &str) -> Result<AmqpBroker, String> {
+/// What follows `amqp://` or `amqps://`.
+fn amqp(rest: &str, tls: bool) -> Result<AmqpBroker, String> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
     let (credentials, address) = match authority.rsplit_once('@') {
@@ -123,19 +127,43 @@ fn amqp(rest: &str) -> Result<AmqpBroker, String> {
     let (user, password) = cut_before(credentials, ':');
     let password = password.strip_prefix(':').unwrap_or(password);
     let (host, port) = host_and_port(address)?;
-    let path = cut_before(cut_before(tail, '#').0, '?').0;
+    let (path, query) = cut_before(cut_before(tail, '#').0, '?');
     let vhost = decoded("virtual host", path.strip_prefix('/').unwrap_or(path))?;
     Ok(AmqpBroker {
         host: or_default(host, "localhost"),
-        port: port.unwrap_or(AMQP_PORT),
+        port: port.unwrap_or(if tls { AMQPS_PORT } else { AMQP_PORT }),
+        login: login(query, credentials)?,
+        tls,
         user: or_default(decoded("user", user)?, GUEST),
         password: Secret::new(or_default(decoded_password(password)?, GUEST)),
         vhost: or_default(vhost, "/"),
     })
 }
 
+/// How to log in: what `?auth_mechanism=` of RabbitMQ's clients or `?login_method=` of kombu says.
+/// Of the other parameters, such as `heartbeat`, none means anything here.
+fn login(query: &str, credentials: &str) -> Result<Login, String> {
+    let pairs = query.trim_start_matches('?').split('&');
+    let mechanisms = pairs.filter_map(|pair| match pair.split_once('=') {
+        Some(("auth_mechanism" | "login_method", value)) => Some(value.to_ascii_lowercase()),
+        _ => None,
+    });
+    let mut login = match credentials {
+        "" => Login::Either,
+        _ => Login::Password,
+    };
+    for mechanism in mechanisms {
+        login = match mechanism.as_str() {
+            "external" => Login::Certificate,
+            "plain" | "amqplain" => Login::Password,
+            _ => return Err("expected auth_mechanism=plain or auth_mechanism=external".into()),
+        };
+    }
+    Ok(login)
+}
+
 /// `host`, `host:port`, `[v6]`, `[v6]:port`; the brackets are taken off.
-fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
+pub(super) fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(inner) => {
             let (host, port) = inner
@@ -171,7 +199,7 @@ fn port_after_colon(text: &str) -> Result<Option<u16>, String> {
 }
 
 /// Percent-decoded text of one part, free of control characters and short enough for AMQP.
-fn decoded(part: &str, text: &str) -> Result<String, String> {
+pub(super) fn decoded(part: &str, text: &str) -> Result<String, String> {
     let text = percent_decode_str(text)
         .decode_utf8()
         .map_err(|_| format!("expected UTF-8 in the {part}"))?;
@@ -184,7 +212,7 @@ fn decoded(part: &str, text: &str) -> Result<String, String> {
 }
 
 /// As [`decoded`], but a password may be long.
-fn decoded_password(text: &str) -> Result<String, String> {
+pub(super) fn decoded_password(text: &str) -> Result<String, String> {
     percent_decode_str(text)
         .decode_utf8()
         .map(Into::into)
@@ -192,7 +220,7 @@ fn decoded_password(text: &str) -> Result<String, String> {
 }
 
 /// The text before `mark`, and the rest from the mark on.
-fn cut_before(text: &str, mark: char) -> (&str, &str) {
+pub(super) fn cut_before(text: &str, mark: char) -> (&str, &str) {
     text.split_at(text.find(mark).unwrap_or(text.len()))
 }
 
@@ -205,7 +233,7 @@ fn or_default(text: String, default: &str) -> String {
 }
 
 /// An IPv6 address goes back into its brackets.
-fn bracketed(host: &str) -> String {
+pub(super) fn bracketed(host: &str) -> String {
     if host.contains(':') {
         format!("[{host}]")
     } else {
@@ -240,8 +268,12 @@ fn masked(url: &str) -> String {
 /// The address as logs show it: user, host, port and virtual host, never the password.
 impl fmt::Display for AmqpBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = utf8_percent_encode(&self.user, NON_ALPHANUMERIC);
-        write!(f, "amqp://{user}@{}:{}/", bracketed(&self.host), self.port)?;
+        let scheme = if self.tls { "amqps" } else { "amqp" };
+        write!(f, "{scheme}://")?;
+        if self.login != Login::Certificate {
+            write!(f, "{}@", utf8_percent_encode(&self.user, NON_ALPHANUMERIC))?;
+        }
+        write!(f, "{}:{}/", bracketed(&self.host), self.port)?;
         if self.vhost == "/" {
             return Ok(());
         }
@@ -286,6 +318,8 @@ mod tests {
             ("amqp://h/shop", "h", 5672, "guest", "guest", "shop"),
             ("amqp://h//shop", "h", 5672, "guest", "guest", "/shop"),
             ("amqp://h/a%2Fb", "h", 5672, "guest", "guest", "a/b"),
+            ("amqps://h", "h", 5671, "guest", "guest", "/"),
+            ("AMQPS://u:p@h:5672/v", "h", 5672, "u", "p", "v"),
             ("PYAMQP://u:p@h:5673/v", "h", 5673, "u", "p", "v"),
             ("amqp://u@h", "h", 5672, "u", "guest", "/"),
             ("amqp://u:@h", "h", 5672, "u", "guest", "/"),
@@ -332,6 +366,41 @@ mod tests {
     }
 
     #[test]
+    fn who_logs_in_how() {
+        for (url, tls, login, shown) in [
+            ("amqp://h", false, Login::Either, "amqp://guest@h:5672/"),
+            ("amqps://h", true, Login::Either, "amqps://guest@h:5671/"),
+            ("amqps://u:p@h", true, Login::Password, "amqps://u@h:5671/"),
+            (
+                "amqps://u:p@h/v?heartbeat=5&auth_mechanism=EXTERNAL",
+                true,
+                Login::Certificate,
+                "amqps://h:5671/v",
+            ),
+            (
+                "amqps://h?login_method=external",
+                true,
+                Login::Certificate,
+                "amqps://h:5671/",
+            ),
+            (
+                "amqps://h?auth_mechanism=plain",
+                true,
+                Login::Password,
+                "amqps://guest@h:5671/",
+            ),
+        ] {
+            match brokers(url).as_deref() {
+                Ok([Broker::Amqp(broker)]) => {
+                    let found = (broker.tls, broker.login, broker.to_string());
+                    assert_eq!(found, (tls, login, shown.into()), "{url}");
+                }
+                other => panic!("{url}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn failover_lists_keep_their_order() {
         let list = brokers("amqp://a;amqp://b:1/x").expect("two brokers");
         let shown: Vec<String> = list.iter().map(Broker::to_string).collect();
@@ -345,7 +414,11 @@ mod tests {
             (" ; ", "empty", "expected amqp://"),
             ("hunter2", "(hidden)", "expected amqp://"),
             ("kafka://h", "kafka://h", "expected amqp://"),
-            ("amqps://h", "amqps", "not supported yet by this version"),
+            (
+                "amqps://h?auth_mechanism=gssapi",
+                "amqps://h:********",
+                "expected auth_mechanism=plain",
+            ),
             ("redis+socket:///run/r", "redis+socket", "not supported yet"),
             (
                 "amqp://h:0",

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock;
-use crate::config::{AmqpBroker, BatchLimits, Broker, FailoverStrategy};
+use crate::config::{AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login};
 use crate::delivery::Payload;
 use crate::document::Validation;
 use crate::secret::Secret;
@@ -16,6 +16,8 @@ fn subscription() -> Subscription {
         user: "u".into(),
         password: Secret::new("p"),
         vhost: "/".into(),
+        login: Login::Password,
+        tls: None,
     };
     Subscription {
         name: "shop-qa".into(),
@@ -29,6 +31,9 @@ fn subscription() -> Subscription {
         app_env: "qa".into(),
         app_key: Secret::new("k"),
         api_url: "http://h".into(),
+        tls: None,
+        api_tls: None,
+        proxy: None,
         prefetch_count: 1000,
         concurrency_pool_size: 1,
         batch: BatchLimits {

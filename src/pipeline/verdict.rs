@@ -199,7 +199,9 @@ fn not_leek(answer: &Answer<'_>) -> Verdict {
         300..=399 => {
             "redirects are not followed: api_url must be the API's final address, and no captive portal in between"
         }
-        407 => "a proxy wants credentials",
+        407 => {
+            "a proxy on the way wants a user and a password: write both into HTTP_PROXY as http://USER:PASSWORD@HOST:PORT, and check them"
+        }
         _ if answer.is_page() => {
             "a web page instead of the Leek API: a captive portal, a proxy, or a wrong api_url"
         }

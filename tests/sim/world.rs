@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use leek_agent::clock::{self, Now};
 use leek_agent::config::{
-    AmqpBroker, BatchLimits, Broker as Address, FailoverStrategy, Subscription,
+    AmqpBroker, BatchLimits, Broker as Address, FailoverStrategy, Login, Subscription,
 };
 use leek_agent::delivery::{Delivery, DeliveryTag, Epoch, Payload};
 use leek_agent::document::{Policy, Validation};
@@ -84,6 +84,8 @@ fn subscription(random: &mut fastrand::Rng) -> Subscription {
         user: "u".into(),
         password: Secret::new("p"),
         vhost: "/".into(),
+        tls: false,
+        login: Login::Password,
     };
     Subscription {
         name: "sim-qa".into(),
@@ -93,6 +95,7 @@ fn subscription(random: &mut fastrand::Rng) -> Subscription {
         } else {
             FailoverStrategy::RoundRobin
         },
+        tls: None,
         exchange: "celeryev".into(),
         queue: "leek.fanout".into(),
         routing_key: "#".into(),
@@ -101,6 +104,8 @@ fn subscription(random: &mut fastrand::Rng) -> Subscription {
         app_env: "qa".into(),
         app_key: Secret::new("k"),
         api_url: "http://api".into(),
+        api_tls: None,
+        proxy: None,
         prefetch_count,
         concurrency_pool_size: random.usize(1..5),
         batch: BatchLimits {

@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod api;
 pub mod celery;
+pub mod certs;
 pub mod keeper;
 pub mod publisher;
 pub mod rabbitmq;

@@ -5,11 +5,22 @@ use std::io;
 use amiquip::Error;
 
 use super::HEARTBEAT;
+use crate::clock;
+use crate::config::Login;
+use crate::tls;
+
+/// The subscription's key for what TLS needs.
+const TLS_KEY: &str = "tls";
 
 /// The reason of an amiquip error. Its URL errors, which may print a password, cannot occur: no URL
-/// is ever given to it.
-pub fn reason(error: &Error) -> String {
+/// is ever given to it. `login` is how it was tried.
+pub fn reason(error: &Error, login: Login) -> String {
     match error {
+        Error::InvalidCredentials if login == Login::Certificate => {
+            "access refused: the broker has no user for the client certificate: \
+             create one by the name that its ssl_cert_login_from takes from it"
+                .to_owned()
+        }
         Error::InvalidCredentials => {
             "access refused: the broker took neither user nor password: check both in the broker URL".to_owned()
         }
@@ -21,7 +32,13 @@ pub fn reason(error: &Error) -> String {
         }
         Error::ConnectionTimeout => "the broker took the connection but did not greet in time".to_owned(),
         Error::UnexpectedSocketClose => "the broker closed the connection".to_owned(),
-        Error::IoErrorReadingSocket { source } | Error::IoErrorWritingSocket { source } => source.to_string(),
+        Error::IoErrorReadingSocket { source } | Error::IoErrorWritingSocket { source } => {
+            tls::cause(source).map_or_else(|| source.to_string(), encrypted)
+        }
+        Error::UnsupportedAuthMechanism { available, .. } if login == Login::Certificate => format!(
+            "the broker offers the logins {available}: expected EXTERNAL: \
+             enable its plugin rabbitmq_auth_mechanism_ssl, and EXTERNAL among its auth_mechanisms"
+        ),
         Error::UnsupportedAuthMechanism { available, .. } => {
             format!("the broker offers the logins {available}: expected PLAIN")
         }
@@ -40,6 +57,28 @@ fn closed(code: u16, message: &str) -> String {
         _ => "",
     };
     format!("{message} ({code}){mend}")
+}
+
+fn encrypted(error: &rustls::Error) -> String {
+    tls::reason(error, TLS_KEY, clock::wall_ms())
+}
+
+/// Why a TCP connection did not become a TLS one.
+pub fn handshake(address: &str, error: &io::Error) -> String {
+    let reason = match tls::cause(error) {
+        Some(cause) => encrypted(cause),
+        None => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                "tls: no answer in time: does this port speak TLS? amqps is 5671 as a rule".to_owned()
+            }
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                "tls: closed during the handshake: does this port speak TLS? amqps is 5671 as a rule"
+                    .to_owned()
+            }
+            _ => format!("tls: {error}"),
+        },
+    };
+    format!("{address}: {reason}")
 }
 
 /// Why no TCP connection came about.

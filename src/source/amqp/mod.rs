@@ -15,6 +15,7 @@
 mod failure;
 pub mod frames;
 mod owner;
+mod socket;
 mod stream;
 
 use std::collections::VecDeque;
@@ -29,8 +30,9 @@ use crossbeam_channel::{Receiver, TryRecvError};
 
 use self::owner::{Command, Owner};
 use super::bell::Bell;
-use crate::config::{AmqpBroker, Subscription};
+use crate::config::{AmqpBroker, Login, Subscription};
 use crate::delivery::{DeliveryTag, Epoch, MAX_MESSAGE_BYTES, check_content};
+use crate::tls::ClientTls;
 
 /// The heartbeat that is negotiated; a silent broker is given up after two (AMQP 0-9-1 §4.2.7).
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -65,6 +67,8 @@ pub struct Plan {
     pub queue: String,
     pub routing_key: String,
     pub prefetch: u16,
+    /// For brokers that are spoken to in TLS.
+    pub tls: Option<ClientTls>,
     pub purpose: Purpose,
 }
 
@@ -76,6 +80,7 @@ impl Plan {
             queue: subscription.queue.clone(),
             routing_key: subscription.routing_key.clone(),
             prefetch: subscription.prefetch_count,
+            tls: subscription.tls.clone(),
             purpose,
         }
     }
@@ -357,7 +362,9 @@ fn cause(end: &ConsumerMessage) -> Option<String> {
                 .to_owned(),
         ),
         ConsumerMessage::ServerClosedChannel(error)
-        | ConsumerMessage::ServerClosedConnection(error) => Some(failure::reason(error)),
+        | ConsumerMessage::ServerClosedConnection(error) => {
+            Some(failure::reason(error, Login::Password))
+        }
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 //! It takes commands and sends events; it decides nothing. Any call may hang for as long as the
 //! broker does: the loop's way out is to shut the socket down, of which it has a clone.
 
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -12,12 +13,14 @@ use amiquip::{
     ConsumerOptions, Delivery, Error, ExchangeDeclareOptions, ExchangeType, FieldTable,
     QueueDeclareOptions,
 };
+use rustls::ClientConnection;
 
-use super::failure::{reason, unreachable};
+use super::failure::{handshake, reason, unreachable};
 use super::frames::FRAME_MAX;
+use super::socket::Socket;
 use super::stream::Stream;
 use super::{CONNECT_TIMEOUT, Event, HEARTBEAT, Plan, Purpose};
-use crate::config::AmqpBroker;
+use crate::config::{AmqpBroker, Login};
 use crate::source::bell::Bell;
 
 /// Addresses tried of a name that has many.
@@ -71,19 +74,20 @@ impl<N: Fn(Event)> Owner<N> {
         let socket = self.dial()?;
         let clone = socket.try_clone().map_err(|error| error.to_string())?;
         (self.notify)(Event::Connected(clone));
-        let stream = Stream::new(socket, self.bell.clone()).map_err(|error| error.to_string())?;
-        let mut connection = Connection::insecure_open_stream(stream, self.options(), tuning())
-            .map_err(|error| reason(&error))?;
+        let stream = Stream::new(self.encrypt(socket)?, self.bell.clone());
+        let reason = |error| reason(&error, self.broker.login);
+        let mut connection =
+            Connection::insecure_open_stream(stream, self.options(), tuning()).map_err(reason)?;
         // A receiver that goes before the connection can kill it in the middle of its close.
         let mut receiver = None;
         let served = self.serve(&mut connection, &mut receiver);
         // The connection knows best why it died; whoever it served only saw it go.
         match (served, connection.close()) {
             (Ok(()), Ok(())) => Ok(()),
-            (Ok(()), Err(error)) => Err(reason(&error)),
-            (Err(error), Ok(()) | Err(Error::ClientClosedConnection)) => Err(reason(&error)),
-            (Err(error @ Error::ServerClosedChannel { .. }), Err(_)) => Err(reason(&error)),
-            (Err(_), Err(error)) => Err(reason(&error)),
+            (Ok(()), Err(error)) => Err(reason(error)),
+            (Err(error), Ok(()) | Err(Error::ClientClosedConnection)) => Err(reason(error)),
+            (Err(error @ Error::ServerClosedChannel { .. }), Err(_)) => Err(reason(error)),
+            (Err(_), Err(error)) => Err(reason(error)),
         }
     }
 
@@ -111,10 +115,29 @@ impl<N: Fn(Event)> Owner<N> {
         Err(failure)
     }
 
+    /// The TLS handshake, where the broker's URL asks for it. It blocks; the loop can cut it short.
+    fn encrypt(&self, mut socket: TcpStream) -> Result<Socket, String> {
+        let failed = |error: &io::Error| {
+            let address = format!("{}:{}", self.broker.host, self.broker.port);
+            handshake(&address, error)
+        };
+        let mut connection = None;
+        if self.broker.tls {
+            let tls = self.plan.tls.as_ref().ok_or("tls: not configured")?;
+            let begun = tls.connect(&self.broker.host).map_err(io::Error::other);
+            let begun = begun.and_then(|begun| shake_hands(begun, &mut socket));
+            connection = Some(begun.map_err(|error| failed(&error))?);
+        }
+        Socket::new(socket, connection).map_err(|error| failed(&error))
+    }
+
     fn options(&self) -> ConnectionOptions<Auth> {
-        let auth = Auth::Plain {
-            username: self.broker.user.clone(),
-            password: self.broker.password.expose().to_owned(),
+        let auth = match self.broker.login {
+            Login::Certificate => Auth::External,
+            Login::Password | Login::Either => Auth::Plain {
+                username: self.broker.user.clone(),
+                password: self.broker.password.expose().to_owned(),
+            },
         };
         ConnectionOptions::default()
             .auth(auth)
@@ -222,6 +245,18 @@ impl<N: Fn(Event)> Owner<N> {
         (self.notify)(Event::QueueLength(u64::from(messages)));
         Ok(())
     }
+}
+
+fn shake_hands(
+    mut connection: ClientConnection,
+    socket: &mut TcpStream,
+) -> io::Result<ClientConnection> {
+    socket.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    socket.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+    while connection.is_handshaking() {
+        connection.complete_io(socket)?;
+    }
+    Ok(connection)
 }
 
 fn tuning() -> ConnectionTuning {

@@ -10,10 +10,10 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 
 use amiquip::IoStream;
-use mio_06::net::TcpStream;
 use mio_06::{Evented, Poll, PollOpt, Ready, Token};
 
 use super::frames::{Fault, Sanitiser};
+use super::socket::Socket;
 use crate::source::bell::Bell;
 
 /// Bytes read from the socket at once: what a 64 KiB socket buffer holds.
@@ -21,7 +21,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// See the module's text.
 pub struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     sanitiser: Sanitiser,
     chunk: Box<[u8]>,
     /// Filtered bytes that amiquip has not read: `ready[given..]`.
@@ -35,9 +35,9 @@ pub struct Stream {
 
 impl Stream {
     /// Takes over a connected socket.
-    pub fn new(socket: std::net::TcpStream, bell: Bell) -> io::Result<Self> {
-        Ok(Stream {
-            socket: TcpStream::from_stream(socket)?,
+    pub fn new(socket: Socket, bell: Bell) -> Self {
+        Stream {
+            socket,
             sanitiser: Sanitiser::default(),
             chunk: vec![0; CHUNK].into_boxed_slice(),
             ready: Vec::new(),
@@ -45,7 +45,7 @@ impl Stream {
             bell,
             unrung: false,
             guarded: false,
-        })
+        }
     }
 
     /// Reads from the socket until something passes the filter.
@@ -107,7 +107,9 @@ impl Evented for Stream {
         interest: Ready,
         options: PollOpt,
     ) -> io::Result<()> {
-        self.socket.register(poll, token, interest, options)
+        self.socket
+            .evented()
+            .register(poll, token, interest, options)
     }
 
     fn reregister(
@@ -117,11 +119,13 @@ impl Evented for Stream {
         interest: Ready,
         options: PollOpt,
     ) -> io::Result<()> {
-        self.socket.reregister(poll, token, interest, options)
+        self.socket
+            .evented()
+            .reregister(poll, token, interest, options)
     }
 
     fn deregister(&self, poll: &Poll) -> io::Result<()> {
-        self.socket.deregister(poll)
+        self.socket.evented().deregister(poll)
     }
 }
 
