@@ -398,10 +398,7 @@ fn failed(error: &ureq::Error, proxy: Option<&str>) -> Verdict {
     let reason = failure::reason(error, proxy);
     match failure::refused_by_proxy(error) {
         // As where the proxy answers a request itself.
-        Some(407) => Verdict::NotLeek {
-            status: 407,
-            reason,
-        },
+        Some(status @ (401 | 407)) => Verdict::NotLeek { status, reason },
         _ => no_answer(reason),
     }
 }

@@ -169,6 +169,9 @@ fn misconfigured(answer: &Answer<'_>) -> Verdict {
             "the server speaks https there: api_url must begin with https://"
         }
         400 => "the API misses headers: a proxy on the way strips those that begin with x-leek-",
+        401 if answer.is_page() => {
+            "this is not the Leek API's own 401: check user and password of the proxy on the way, and app_key"
+        }
         401 => "expected the application's key: check app_key",
         403 => {
             "access refused: check app_key, and what a proxy or firewall before the API lets pass"

@@ -23,6 +23,8 @@ pub(super) fn reason(error: &Error, proxy: Option<&str>) -> String {
         Error::Timeout(phase) => timeout_reason(*phase, place),
         Error::HostNotFound => not_resolved(place),
         Error::ConnectionFailed => "not connected".to_owned(),
+        // Our own words, of the time of the handshake.
+        Error::Tls(text) => format!("tls: {text}: does the port in api_url speak https?"),
         Error::ConnectProxyFailed(_) => proxy_reason(refused_by_proxy(error), place),
         Error::Protocol(_) => {
             "the answer is not http: check the port in api_url, and whether it is https".to_owned()
@@ -58,7 +60,8 @@ fn proxy_reason(status: Option<u16>, variable: &str) -> String {
         return format!("the proxy in {variable} did not answer as a proxy: check host and port");
     };
     let mend = match status {
-        407 => format!(
+        // tinyproxy says 401 of a login that is wrong.
+        401 | 407 => format!(
             "it wants a user and a password: write both into {variable} as \
              http://USER:PASSWORD@HOST:PORT, and check them"
         ),

@@ -71,13 +71,28 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let mut socket = TransportAdapter::new(transport.boxed(), details.current_time.clone());
         socket.set_timeout(details.timeout);
         while connection.is_handshaking() {
-            connection.complete_io(&mut socket)?;
+            connection
+                .complete_io(&mut socket)
+                .map_err(|error| during_handshake(error.into()))?;
         }
         let config = details.config;
         Ok(Some(Either::B(TlsTransport {
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             stream: StreamOwned::new(connection, socket),
         })))
+    }
+}
+
+/// The socket stood: silence and a farewell mean something else now.
+fn during_handshake(error: Error) -> Error {
+    match error {
+        Error::Timeout(_) => Error::Tls("no answer to the handshake in time"),
+        Error::Io(error)
+            if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) =>
+        {
+            Error::Tls("closed during the handshake")
+        }
+        other => other,
     }
 }
 
