@@ -17,7 +17,7 @@ fn subscription() -> Subscription {
         password: Secret::new("p"),
         vhost: "/".into(),
         login: Login::Password,
-        tls: None,
+        tls: false,
     };
     Subscription {
         name: "shop-qa".into(),
