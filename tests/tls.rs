@@ -5,15 +5,11 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
+use leek_agent::cli::{self, Command as CliCommand, Outcome};
 use leek_agent::tls::{ClientTls, TlsSettings, reason};
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConnection, Error, RootCertStore, ServerConfig, ServerConnection};
-use support::certs::{Authority, Order, Pair};
+use rustls::{ClientConnection, Error, ServerConnection};
+use support::certs::{Authority, Order, Pair, server_config};
 
 /// 2026-12-01: after this version's release.
 const NOW_MS: i64 = 1_796_083_200_000;
@@ -35,24 +31,7 @@ fn showing(settings: TlsSettings, cert: &Path, key: &Path) -> TlsSettings {
 
 /// A server that shows `pair` and, with `clients`, wants a certificate of that authority.
 fn server(pair: &Pair, clients: Option<&Authority>) -> ServerConnection {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("versions");
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            let ca = CertificateDer::from_pem_file(authority.ca()).expect("a certificate");
-            roots.add(ca).expect("usable");
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
-        }
-    };
-    let chain = vec![CertificateDer::from_pem_file(&pair.cert).expect("a certificate")];
-    let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
-    let config = builder.with_single_cert(chain, key).expect("a pair");
-    ServerConnection::new(Arc::new(config)).expect("a connection")
+    ServerConnection::new(server_config(pair, clients)).expect("a connection")
 }
 
 /// Carries bytes between both until nothing is left to say: the client's error, if it has one.
@@ -180,6 +159,44 @@ fn clients_show_their_certificate() {
     let stranger = foreign.client("gateway");
     let with = showing(settings, &stranger.cert, &stranger.key);
     assert_says(&ask(&with), &["tls.cert_file"]);
+}
+
+#[test]
+fn the_example_is_true() {
+    let authority = Authority::new("site");
+    let pair = authority.client("gateway");
+    let key = authority.folder().join("app.key");
+    fs::write(&key, "k").expect("written");
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let text = fs::read_to_string(configs.join("subscriptions.tls.example.json"));
+    let files = [
+        ("plant-ca.pem", authority.ca()),
+        ("gateway.pem", pair.cert),
+        ("gateway.key", pair.key),
+        ("packing.key", key.clone()),
+        ("robots.key", key),
+    ];
+    let list = files
+        .iter()
+        .fold(text.expect("an example"), |text, (name, path)| {
+            text.replace(
+                &format!("/etc/leek-agent/{name}"),
+                &path.display().to_string(),
+            )
+        });
+    let env = [("LEEK_AGENT_SUBSCRIPTIONS", list)].into_iter().collect();
+    let outcome = cli::parse(&["check".into(), "--offline".into()], &env);
+    let invocation = match outcome {
+        Ok(Outcome::Run(invocation)) => *invocation,
+        other => panic!("{other:?}"),
+    };
+    let CliCommand::Check(options) = invocation.command else {
+        panic!("another command");
+    };
+    let robots = &options.config.subscriptions[1];
+    // The URL names nobody: the certificate logs in.
+    assert_eq!(robots.brokers[1].to_string(), "amqps://10.20.0.12:5671/");
+    assert_eq!(robots.tls, robots.api_tls);
 }
 
 #[test]

@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use leek_agent::clock;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
+use super::certs::{Authority, Pair, server_config};
 use super::keeper::lock;
 use super::publisher::uuid;
 use super::wait::wait_until;
@@ -121,7 +123,19 @@ type Script = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 /// The running API. It ends with the test binary.
 pub struct FakeApi {
     address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
     state: Arc<State>,
+}
+
+/// How closely bodies are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Documents,
+    CountOnly,
+}
+
+fn any_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a free port")
 }
 
 struct State {
@@ -133,23 +147,32 @@ struct State {
     most_under_way: AtomicUsize,
     /// Documents are counted, not read: for measurements, where reading them would cost more
     /// than the agent itself does.
-    only_counts: bool,
+    reading: Reading,
     counted: AtomicUsize,
 }
 
 impl FakeApi {
     /// Listens on a free port: 200 to every GET, 201 to every POST.
     pub fn start() -> FakeApi {
-        FakeApi::listen(false)
+        FakeApi::serving(any_port(), None, Reading::Documents)
     }
 
     /// The same, but it knows no more of the documents than [`FakeApi::counted`].
     pub fn start_counting() -> FakeApi {
-        FakeApi::listen(true)
+        FakeApi::serving(any_port(), None, Reading::CountOnly)
     }
 
-    fn listen(only_counts: bool) -> FakeApi {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    /// The same in TLS: shows `server`, and with `clients` wants a certificate of that authority.
+    pub fn start_tls(server: &Pair, clients: Option<&Authority>) -> FakeApi {
+        FakeApi::start_on(any_port(), Some(server_config(server, clients)))
+    }
+
+    /// The same on a socket of the caller's.
+    pub fn start_on(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> FakeApi {
+        FakeApi::serving(listener, tls, Reading::Documents)
+    }
+
+    fn serving(listener: TcpListener, tls: Option<Arc<ServerConfig>>, reading: Reading) -> FakeApi {
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State {
             posts: Mutex::new(Arc::new(|_: &Request| Answer::Stored)),
@@ -158,22 +181,37 @@ impl FakeApi {
             stored: Mutex::default(),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
-            only_counts,
+            reading,
             counted: AtomicUsize::new(0),
         });
-        let shared = Arc::clone(&state);
+        let (shared, config) = (Arc::clone(&state), tls.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let state = Arc::clone(&shared);
-                std::thread::spawn(move || serve(&stream, &state));
+                let (state, config) = (Arc::clone(&shared), config.clone());
+                std::thread::spawn(move || match config {
+                    None => serve(stream, &state),
+                    Some(config) => serve(in_tls(stream, config), &state),
+                });
             }
         });
-        FakeApi { address, state }
+        FakeApi {
+            address,
+            tls,
+            state,
+        }
     }
 
     /// What a subscription calls `api_url`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.tls {
+            None => format!("http://{}", self.address),
+            // A name that certificates have.
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// From now on POSTs are answered by `script`.
@@ -279,7 +317,11 @@ impl FakeApi {
     }
 }
 
-fn serve(stream: &TcpStream, state: &State) {
+fn in_tls(stream: TcpStream, config: Arc<ServerConfig>) -> impl Read + Write {
+    StreamOwned::new(ServerConnection::new(config).expect("a connection"), stream)
+}
+
+fn serve(stream: impl Read + Write, state: &State) {
     let mut reader = BufReader::new(stream);
     // A broken connection is the agent's affair: it may have been killed.
     while let Ok(Some(request)) = read_request(&mut reader, state) {
@@ -290,7 +332,7 @@ fn serve(stream: &TcpStream, state: &State) {
             let now = state.under_way.fetch_add(1, Ordering::SeqCst) + 1;
             state.most_under_way.fetch_max(now, Ordering::SeqCst);
         }
-        let result = give(stream, state, &request, script(&request));
+        let result = give(reader.get_mut(), state, &request, script(&request));
         if is_post {
             state.under_way.fetch_sub(1, Ordering::SeqCst);
         }
@@ -298,7 +340,6 @@ fn serve(stream: &TcpStream, state: &State) {
             break;
         }
     }
-    let _ = stream.shutdown(Shutdown::Both);
 }
 
 fn record(state: &State, mut request: Request) -> Request {
@@ -310,7 +351,7 @@ fn record(state: &State, mut request: Request) -> Request {
 }
 
 /// Reads one request; `None` where the client closed in between.
-fn read_request(reader: &mut BufReader<&TcpStream>, state: &State) -> io::Result<Option<Request>> {
+fn read_request(reader: &mut impl BufRead, state: &State) -> io::Result<Option<Request>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let read = reader
@@ -349,7 +390,7 @@ fn read_request(reader: &mut BufReader<&TcpStream>, state: &State) -> io::Result
 impl State {
     /// A body that is no list of documents has none; tests see that by the count.
     fn documents(&self, body: &[u8]) -> Vec<Value> {
-        if self.only_counts {
+        if self.reading == Reading::CountOnly {
             let count = body.windows(EACH.len()).filter(|part| *part == EACH);
             self.counted.fetch_add(count.count(), Ordering::SeqCst);
             return Vec::new();
@@ -363,7 +404,7 @@ const EACH: &[u8] = b"\"events_count\":";
 
 /// Carries out `answer`; an error ends the connection.
 fn give(
-    mut stream: &TcpStream,
+    stream: &mut (impl Read + Write),
     state: &State,
     request: &Request,
     answer: Answer,
@@ -391,7 +432,7 @@ fn give(
         } => (status, header, body, None),
         Answer::Hang => {
             // Until the agent gives up and closes.
-            io::copy(&mut stream, &mut io::sink())?;
+            io::copy(stream, &mut io::sink())?;
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Answer::Cut => {

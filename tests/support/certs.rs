@@ -2,11 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 
 use super::keeper::keep_folder;
@@ -98,6 +104,27 @@ impl Authority {
         fs::write(&pair.key, key.serialize_pem()).expect("writable");
         pair
     }
+}
+
+/// A TLS server that shows `pair` and, with `clients`, wants a certificate of that authority.
+pub fn server_config(pair: &Pair, clients: Option<&Authority>) -> Arc<ServerConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            let ca = CertificateDer::from_pem_file(authority.ca()).expect("a certificate");
+            roots.add(ca).expect("usable");
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    let chain = vec![CertificateDer::from_pem_file(&pair.cert).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
+    Arc::new(builder.with_single_cert(chain, key).expect("a pair"))
 }
 
 fn params(name: &str, hosts: &[&str], (first, last): (i32, i32)) -> CertificateParams {

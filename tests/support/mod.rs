@@ -12,6 +12,8 @@ pub mod api;
 pub mod celery;
 pub mod certs;
 pub mod keeper;
+pub mod proxy;
 pub mod publisher;
 pub mod rabbitmq;
+pub mod relay;
 pub mod wait;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::certs::{Authority, Pair};
 use super::keeper::{Group, keep_folder, lock};
 use super::wait::{poll, wait_until};
 
@@ -26,6 +27,8 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 pub struct Rabbit {
     folder: TempDir,
     amqp_port: u16,
+    /// Nought without TLS.
+    tls_port: u16,
     dist_port: u16,
     epmd_port: u16,
     _epmd: Group,
@@ -60,6 +63,32 @@ pub fn shared() -> &'static Rabbit {
 impl Rabbit {
     /// Starts a node and waits until it takes connections.
     pub fn start() -> Rabbit {
+        Rabbit::start_with("", "[].")
+    }
+
+    /// Starts a node that takes TLS on a second port, shows `server`, and looks at certificates of
+    /// `authority` where a client shows one: its common name is the user of an EXTERNAL login.
+    pub fn start_tls(authority: &Authority, server: &Pair) -> Rabbit {
+        let (port, ca) = (free_port(), authority.ca());
+        let (ca, cert, key) = (ca.display(), server.cert.display(), server.key.display());
+        let conf = format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\n\
+             ssl_options.cacertfile = {ca}\n\
+             ssl_options.certfile = {cert}\n\
+             ssl_options.keyfile = {key}\n\
+             ssl_options.verify = verify_peer\n\
+             ssl_options.fail_if_no_peer_cert = false\n\
+             ssl_cert_login_from = common_name\n\
+             auth_mechanisms.1 = PLAIN\n\
+             auth_mechanisms.2 = EXTERNAL\n"
+        );
+        let mut rabbit = Rabbit::start_with(&conf, "[rabbitmq_auth_mechanism_ssl].");
+        wait_until(START_LIMIT, "the TLS port is open", || accepts(port));
+        rabbit.tls_port = port;
+        rabbit
+    }
+
+    fn start_with(conf: &str, plugins: &str) -> Rabbit {
         let folder = tempfile::tempdir().expect("a temporary folder");
         keep_folder(folder.path());
         let (amqp_port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
@@ -73,9 +102,12 @@ impl Rabbit {
         wait_until(Duration::from_secs(10), "epmd listens", || {
             accepts(epmd_port)
         });
+        fs::write(folder.path().join("extra.conf"), conf).expect("writable");
+        fs::write(folder.path().join("enabled_plugins"), plugins).expect("writable");
         let rabbit = Rabbit {
             folder,
             amqp_port,
+            tls_port: 0,
             dist_port,
             epmd_port,
             _epmd: epmd,
@@ -147,11 +179,31 @@ impl Rabbit {
         )
     }
 
+    /// Where clients find it in plain AMQP.
+    pub fn amqp_port(&self) -> u16 {
+        self.amqp_port
+    }
+
+    /// Where clients find it in TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// Adds a user who may use `vhost`; the names are written into an Erlang string.
+    pub fn user(&self, name: &str, password: &str, vhost: &str) {
+        self.eval(&format!(
+            "ok = rabbit_auth_backend_internal:add_user(<<\"{name}\"/utf8>>, <<\"{password}\"/utf8>>, \
+             <<\"test\">>), \
+             ok = rabbit_auth_backend_internal:set_permissions(<<\"{name}\"/utf8>>, \
+             <<\"{vhost}\"/utf8>>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)."
+        ));
+    }
+
     /// Makes a fresh vhost that [`USER`] may use.
     pub fn vhost(&self, name: &str) -> Vhost<'_> {
         self.eval(&format!(
-            "ok = rabbit_vhost:add(<<\"{name}\">>, <<\"test\">>), \
-             ok = rabbit_auth_backend_internal:set_permissions(<<\"{USER}\">>, <<\"{name}\">>, \
+            "ok = rabbit_vhost:add(<<\"{name}\"/utf8>>, <<\"test\">>), \
+             ok = rabbit_auth_backend_internal:set_permissions(<<\"{USER}\">>, <<\"{name}\"/utf8>>, \
              <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)."
         ));
         Vhost {
@@ -205,6 +257,12 @@ impl Vhost<'_> {
         self.rabbit.url_as(USER, PASSWORD, &self.name)
     }
 
+    /// The same in TLS, by a name that certificates have.
+    pub fn tls_url(&self) -> String {
+        let (port, name) = (self.rabbit.tls_port, &self.name);
+        format!("amqps://{USER}:{PASSWORD}@localhost:{port}/{name}")
+    }
+
     /// What `queue` holds; nothing where it does not exist.
     pub fn depth(&self, queue: &str) -> Depth {
         let table = self.list(&[
@@ -251,7 +309,7 @@ fn accepts(port: u16) -> bool {
 /// A port that nobody listens on, from below the range that the kernel gives to outgoing
 /// connections: while a broker is down, a client that keeps trying an ephemeral port can end up
 /// connected to itself.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::iter::repeat_with(|| fastrand::u16(20_000..32_000))
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("some port is free")
