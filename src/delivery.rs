@@ -24,6 +24,15 @@ impl fmt::Display for DeliveryTag {
     }
 }
 
+/// Who keeps a message until its events are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarantee {
+    /// The broker, until it is acked: a lost connection costs nothing, it delivers again.
+    BrokerKeeps,
+    /// Nobody but the agent, from the moment it was read: what it lets go is gone.
+    AgentOwes,
+}
+
 /// One broker message on its way into the pipeline.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'a> {

@@ -1,11 +1,11 @@
-//! The pipeline in a world of its own: a model broker, a model API, faults, and virtual time.
+//! The pipeline in a world of its own: model brokers, a model API, faults, and virtual time.
 //!
 //! Every seed is another world. A run feeds some hundred messages through connections that break
 //! and an API that fails in every way of contract C6, checks the invariants after each step, then
 //! heals everything and demands that a drain ends with nothing lost. Hours pass in milliseconds.
 //!
-//! `SIM_SEEDS=10000 cargo test --test sim` runs more; `SIM_SEED=42` runs one, and prints what
-//! happened.
+//! `SIM_SEEDS=10000 cargo test --test sim` runs more; `SIM_SEED=42` runs one of each kind, and
+//! prints what happened.
 
 mod sim {
     pub mod api;
@@ -13,7 +13,8 @@ mod sim {
     pub mod world;
 }
 
-use sim::world::World;
+use sim::broker::Kind;
+use sim::world::{Telling, World};
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 200;
@@ -22,22 +23,39 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-#[test]
-fn every_seed_keeps_the_invariants_and_drains() {
+fn run_worlds(kind: Kind) {
     if let Some(seed) = number("SIM_SEED") {
-        World::new(seed, sim::world::Telling::Aloud).run();
+        World::new(kind, seed, Telling::Aloud).run();
         return;
     }
     for seed in 0..number("SIM_SEEDS").unwrap_or(SEEDS) {
-        World::new(seed, sim::world::Telling::Quietly).run();
+        World::new(kind, seed, Telling::Quietly).run();
     }
+}
+
+#[test]
+fn every_seed_keeps_the_invariants_and_drains() {
+    run_worlds(Kind::Rabbit);
+}
+
+#[test]
+fn what_a_broker_does_not_keep_is_delivered_or_counted() {
+    run_worlds(Kind::Redis);
 }
 
 /// The simulator must be able to fail: a broker that loses what it was not told to forget is found.
 #[test]
 #[should_panic(expected = "was never stored")]
 fn a_lost_event_is_noticed() {
-    let mut world = World::new(1, sim::world::Telling::Quietly);
+    let mut world = World::new(Kind::Rabbit, 1, Telling::Quietly);
+    world.broker.lose_one_message();
+    world.run();
+}
+
+#[test]
+#[should_panic(expected = "left: ")]
+fn an_unheard_event_is_noticed() {
+    let mut world = World::new(Kind::Redis, 1, Telling::Quietly);
     world.broker.lose_one_message();
     world.run();
 }

@@ -169,8 +169,9 @@ fn ask_broker(
         bell.clone(),
         Arc::new(notify),
     );
-    let Broker::Amqp(address) = broker;
-    source.connect(Epoch::default(), address);
+    if let Broker::Amqp(address) = broker {
+        source.connect(Epoch::default(), address);
+    }
     source
 }
 

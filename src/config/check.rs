@@ -11,8 +11,10 @@ use super::environment::{HEADER_EXPECTED, LOCAL_API_URL, is_header_text};
 use super::fault::{Fault, kind, quoted};
 use super::proxy::{Proxies, Proxy};
 use super::raw::{Faulty, Fields, Read};
+use super::redis::{self, RedisOptions};
 use super::{
-    AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login, Mode, Subscription, policy, tls, url,
+    AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login, Mode, RedisPlace, Subscription,
+    policy, tls, url,
 };
 use crate::document::Validation;
 use crate::nearest::nearest;
@@ -20,7 +22,7 @@ use crate::secret::Secret;
 use crate::tls::ClientTls;
 
 /// Keys that mean something to this version, or to Leek's API.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "broker",
     "backend",
     "broker_management_url",
@@ -47,10 +49,11 @@ const KEYS: [&str; 26] = [
     "exclude",
     "keep_events",
     "redact",
+    "redis",
 ];
 /// Keys of the documentation that a later version will read: an error rather than a silent no-op,
 /// since somebody who writes `spool` relies on it.
-const KEYS_LATER: [&str; 2] = ["redis", "spool"];
+const KEYS_LATER: [&str; 1] = ["spool"];
 
 const PREFETCH_DEFAULT: u32 = 1000;
 const PREFETCH_MAX: u32 = 10_000;
@@ -126,6 +129,7 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
     let failover = failover_strategy(fields);
     let validation = validation(fields);
     let policy = policy::read(fields);
+    let redis = redis_options(fields, brokers.as_deref());
 
     let (app_name, app_env, tls) = (app_name?, app_env?, tls?);
     Ok(Subscription {
@@ -149,6 +153,7 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
         buffer_bytes: (buffer?.unwrap_or(BUFFER_DEFAULT) * MIB) as usize,
         validation: validation?.unwrap_or_default(),
         policy: policy?,
+        redis: redis?,
     })
 }
 
@@ -191,6 +196,34 @@ fn brokers(fields: &mut Fields<'_>) -> Result<Vec<Broker>, Faulty> {
         }
         Faulty
     })
+}
+
+/// Options that mean nothing to the broker are a mistake, and sentinels need a master's name.
+fn redis_options(
+    fields: &mut Fields<'_>,
+    brokers: Result<&[Broker], &Faulty>,
+) -> Result<RedisOptions, Faulty> {
+    let options = match fields.object("redis")? {
+        None => RedisOptions::default(),
+        Some(_) if matches!(brokers, Ok([Broker::Amqp(_), ..])) => {
+            return Err(fields.fault("redis", "an object", "expected only beside a Redis broker"));
+        }
+        Some(mut inner) => {
+            let options = redis::options(&mut inner);
+            fields.faults.append(&mut inner.faults);
+            options?
+        }
+    };
+    let sentinels = |broker: &Broker| match broker {
+        Broker::Redis(broker) => matches!(broker.place, RedisPlace::Sentinels(_)),
+        Broker::Amqp(_) => false,
+    };
+    let needed = brokers.is_ok_and(|brokers| brokers.iter().any(sentinels));
+    if needed && options.master_name.is_empty() {
+        let expected = "expected the name under which the sentinels know the master";
+        return Err(fields.fault("redis.master_name", "missing", expected));
+    }
+    Ok(options)
 }
 
 fn amqp_name(fields: &mut Fields<'_>, key: &str, default: &str) -> Result<String, Faulty> {
@@ -288,6 +321,7 @@ fn broker_tls(
         Broker::Amqp(broker) => {
             broker.login == Login::Certificate && !(broker.tls && has_certificate)
         }
+        Broker::Redis(_) => false,
     };
     if brokers.is_some_and(|brokers| brokers.iter().any(lacks)) {
         let expected = "expected amqps:// and tls.cert_file with it";
@@ -299,13 +333,17 @@ fn broker_tls(
 /// A URL that names nobody lets the client certificate speak, where there is one.
 fn named(brokers: Vec<Broker>, tls: Option<&ClientTls>) -> Vec<Broker> {
     let has_certificate = tls.is_some_and(ClientTls::has_certificate);
-    let named = |Broker::Amqp(broker)| {
-        let login = match broker.login {
-            Login::Either if broker.tls && has_certificate => Login::Certificate,
-            Login::Either => Login::Password,
-            known => known,
-        };
-        Broker::Amqp(AmqpBroker { login, ..broker })
+    let login = |broker: &AmqpBroker| match broker.login {
+        Login::Either if broker.tls && has_certificate => Login::Certificate,
+        Login::Either => Login::Password,
+        known => known,
+    };
+    let named = |broker| match broker {
+        Broker::Amqp(broker) => Broker::Amqp(AmqpBroker {
+            login: login(&broker),
+            ..broker
+        }),
+        redis => redis,
     };
     brokers.into_iter().map(named).collect()
 }

@@ -10,6 +10,7 @@ mod load;
 mod policy;
 pub mod proxy;
 pub mod raw;
+pub mod redis;
 mod tls;
 pub mod url;
 
@@ -18,6 +19,8 @@ pub use load::{Listed, Sources, load, read_key_file, read_text_file};
 use std::time::Duration;
 
 use self::proxy::Proxy;
+use self::redis::RedisOptions;
+use crate::delivery::Guarantee;
 use crate::document::{Policy, Validation};
 use crate::secret::Secret;
 use crate::tls::ClientTls;
@@ -76,6 +79,18 @@ pub struct Subscription {
     pub validation: Validation,
     /// What may leave the site.
     pub policy: Policy,
+    /// Only a Redis broker's concern.
+    pub redis: RedisOptions,
+}
+
+impl Subscription {
+    /// Who keeps this subscription's messages: its brokers are all of one kind.
+    pub fn guarantee(&self) -> Guarantee {
+        match self.brokers.first() {
+            Some(Broker::Redis(_)) => Guarantee::AgentOwes,
+            Some(Broker::Amqp(_)) | None => Guarantee::BrokerKeeps,
+        }
+    }
 }
 
 /// A batch is sealed by whichever comes first.
@@ -100,6 +115,7 @@ pub enum FailoverStrategy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broker {
     Amqp(AmqpBroker),
+    Redis(RedisBroker),
 }
 
 /// `amqp://user:password@host:port/vhost`, percent-decoded.
@@ -132,6 +148,33 @@ impl Broker {
     pub fn uses_tls(&self) -> bool {
         match self {
             Broker::Amqp(broker) => broker.tls,
+            Broker::Redis(_) => false,
         }
     }
+}
+
+/// `redis://user:password@host:port/db` and its relatives, percent-decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisBroker {
+    pub place: RedisPlace,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub db: u32,
+}
+
+/// Where a Redis server is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisPlace {
+    Tcp(HostPort),
+    /// The path of its socket.
+    Unix(String),
+    /// These know; never empty.
+    Sentinels(Vec<HostPort>),
+}
+
+/// A name, an IPv4 address, or an IPv6 address without its brackets; and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    pub host: String,
+    pub port: u16,
 }

@@ -87,6 +87,17 @@ impl<'a> Fields<'a> {
         self.keys.get(key).filter(|value| !value.is_null())
     }
 
+    /// The keys of an object inside this one; what is reported there must be taken over.
+    pub fn object(&mut self, key: &str) -> Read<Fields<'a>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Object(keys)) => {
+                Ok(Some(Fields::new(format!("{}.{key}", self.place), keys)))
+            }
+            Some(other) => Err(self.fault(key, shown(other), "expected an object")),
+        }
+    }
+
     /// Any string.
     pub fn text(&mut self, key: &str, expected: &str) -> Read<&'a str> {
         match self.get(key) {
@@ -177,6 +188,15 @@ impl<'a> Fields<'a> {
             return Err(Faulty);
         }
         Ok(Some(taken))
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &str) -> Read<bool> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(self.fault(key, shown(other), "expected true or false")),
+        }
     }
 
     /// A whole number within `range`, which `range_text` puts into words. `5000.0` counts.

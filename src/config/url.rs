@@ -1,13 +1,15 @@
 //! Broker and API addresses: text → parts, percent-decoded. Says what is wrong without ever showing
 //! a password, also of an address that cannot be understood.
 
+mod redis;
+
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::fault::HIDDEN;
-use super::{AmqpBroker, Broker, Login};
+use super::{AmqpBroker, Broker, Login, RedisBroker};
 use crate::secret::Secret;
 
 /// AMQP's own port, for a URL that names none.
@@ -19,11 +21,14 @@ const GUEST: &str = "guest";
 /// AMQP short strings hold no more bytes than this.
 const SHORT_STRING_MAX: usize = 255;
 
-const BROKER_EXPECTED: &str = "expected amqp://USER:PASSWORD@HOST:PORT/VHOST";
+const BROKER_EXPECTED: &str = "expected amqp://USER:PASSWORD@HOST:PORT/VHOST or \
+                               redis://USER:PASSWORD@HOST:PORT/DB";
+/// A broker that keeps events and one that does not cannot stand in for each other.
+const ONE_KIND: &str = "expected brokers of one kind: amqp, redis or sentinel";
 /// What follows the host is shown in logs; a password with a stray `/` must not end up there.
 const STRAY_AT: &str = "expected no \"@\" behind the host: in a user, a password or a virtual host \
                         \"@\" is written %40 and \"/\" is written %2F";
-const SCHEMES_LATER: [&str; 4] = ["redis", "rediss", "redis+socket", "sentinel"];
+const SCHEMES_LATER: [&str; 1] = ["rediss"];
 
 /// What is wrong with an address: what to show of it, and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,24 +37,53 @@ pub struct UrlFault {
     pub expected: String,
 }
 
-/// The brokers of a failover list: URLs separated by `;`, blanks around them allowed.
+/// The brokers of a failover list: URLs separated by `;`, blanks around them allowed. All
+/// sentinels together are one broker.
 pub fn brokers(text: &str) -> Result<Vec<Broker>, Vec<UrlFault>> {
-    let mut brokers = Vec::new();
-    let mut faults = Vec::new();
-    for url in text.split(';').map(str::trim).filter(|url| !url.is_empty()) {
+    let urls = text.split(';').map(str::trim).filter(|url| !url.is_empty());
+    let (mut listed, mut faults) = (Vec::new(), Vec::new());
+    for url in urls {
         match broker(url) {
-            Ok(broker) => brokers.push(broker),
+            Ok(one) => listed.push((url, one)),
             Err(fault) => faults.push(fault),
         }
     }
-    if brokers.is_empty() && faults.is_empty() {
+    if listed.is_empty() && faults.is_empty() {
         faults.push(UrlFault::new("empty", BROKER_EXPECTED));
     }
     if faults.is_empty() {
-        Ok(brokers)
+        together(listed).map_err(|fault| vec![fault])
     } else {
         Err(faults)
     }
+}
+
+/// What one URL of a list names.
+enum Listed {
+    Amqp(AmqpBroker),
+    Redis(RedisBroker),
+    Sentinel(redis::SentinelUrl),
+}
+
+/// The brokers that URLs of one kind name together.
+fn together(listed: Vec<(&str, Listed)>) -> Result<Vec<Broker>, UrlFault> {
+    let first = listed.first().map(|(_, one)| std::mem::discriminant(one));
+    let (mut brokers, mut sentinels) = (Vec::new(), Vec::new());
+    for (url, one) in listed {
+        if first != Some(std::mem::discriminant(&one)) {
+            return Err(UrlFault::new(masked(url), ONE_KIND));
+        }
+        match one {
+            Listed::Amqp(broker) => brokers.push(Broker::Amqp(broker)),
+            Listed::Redis(broker) => brokers.push(Broker::Redis(broker)),
+            Listed::Sentinel(sentinel) => sentinels.push(sentinel),
+        }
+    }
+    if !sentinels.is_empty() {
+        let broker = redis::join(sentinels).map_err(|expected| UrlFault::new(HIDDEN, expected))?;
+        brokers.push(Broker::Redis(broker));
+    }
+    Ok(brokers)
 }
 
 /// The address of a Leek API, a path prefix kept, without a trailing slash.
@@ -94,8 +128,8 @@ impl UrlFault {
     }
 }
 
-/// One broker's URL.
-fn broker(url: &str) -> Result<Broker, UrlFault> {
+/// One URL of the list.
+fn broker(url: &str) -> Result<Listed, UrlFault> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(UrlFault::new(HIDDEN, BROKER_EXPECTED));
     };
@@ -103,14 +137,15 @@ fn broker(url: &str) -> Result<Broker, UrlFault> {
     if SCHEMES_LATER.contains(&scheme.as_str()) {
         return Err(UrlFault::new(scheme, "not supported yet by this version"));
     }
-    let tls = match scheme.as_str() {
-        "amqp" | "pyamqp" => false,
-        "amqps" => true,
-        _ => return Err(UrlFault::new(masked(url), BROKER_EXPECTED)),
+    let listed = match scheme.as_str() {
+        "amqp" | "pyamqp" => amqp(rest, false).map(Listed::Amqp),
+        "amqps" => amqp(rest, true).map(Listed::Amqp),
+        "redis" => redis::tcp(rest).map(Listed::Redis),
+        "redis+socket" => redis::socket(rest).map(Listed::Redis),
+        "sentinel" => redis::sentinel(rest).map(Listed::Sentinel),
+        _ => Err(BROKER_EXPECTED.into()),
     };
-    amqp(rest, tls)
-        .map(Broker::Amqp)
-        .map_err(|expected| UrlFault::new(masked(url), expected))
+    listed.map_err(|expected| UrlFault::new(masked(url), expected))
 }
 
 /// What follows `amqp://` or `amqps://`.
@@ -285,6 +320,7 @@ impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Broker::Amqp(broker) => broker.fmt(f),
+            Broker::Redis(broker) => broker.fmt(f),
         }
     }
 }
@@ -419,7 +455,6 @@ mod tests {
                 "amqps://h:********",
                 "expected auth_mechanism=plain",
             ),
-            ("redis+socket:///run/r", "redis+socket", "not supported yet"),
             (
                 "amqp://h:0",
                 "amqp://h:********",
@@ -473,7 +508,7 @@ mod tests {
             "amqp://user:hunter2%ff@host",
             "amqp://user:8;hunter2@host",
             "amqp://h:x?password=hunter2",
-            "redis://:hunter2@host",
+            "rediss://:hunter2@host",
             "kafka://:hunter2@host",
             "user:hunter2@host",
             "user:hunter2@amqp://host",

@@ -3,6 +3,10 @@
 //! Messages are decoded one after the other, a bounded number of events at a time. A message whose
 //! documents do not fit into one batch is continued, in place, in the next: it is acked with the
 //! batch that holds its last event.
+//!
+//! Where the broker keeps what is not acked, a message stays in the ring until it is settled, and a
+//! full ring turns further ones away. Where the agent owes it, it leaves the ring once its events
+//! are in a batch, and a full ring drops its oldest.
 
 use std::time::Instant;
 
@@ -11,7 +15,7 @@ use super::report::{Report, Reports};
 use super::ring::{Full, Position, Ring};
 use crate::clock::Now;
 use crate::config::{BatchLimits, Subscription};
-use crate::delivery::{Delivery, DeliveryTag, MAX_MESSAGE_BYTES, Payload};
+use crate::delivery::{Delivery, DeliveryTag, Guarantee, MAX_MESSAGE_BYTES, Payload};
 use crate::document::{
     Body, Context, Document, Merger, Rejected, Repairs, Screen, Validation, transform_through,
 };
@@ -58,6 +62,7 @@ struct Cursor {
 
 /// See the module's text.
 pub struct Intake {
+    guarantee: Guarantee,
     ring: Ring,
     cursor: Cursor,
     open: Option<Open>,
@@ -71,8 +76,9 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn new(subscription: &Subscription) -> Self {
+    pub fn new(subscription: &Subscription, guarantee: Guarantee) -> Self {
         Intake {
+            guarantee,
             ring: Ring::new(subscription.buffer_bytes),
             cursor: Cursor::default(),
             open: None,
@@ -86,7 +92,7 @@ impl Intake {
     }
 
     /// Takes a message into the ring. What cannot be read is counted here, and kept only as the
-    /// place of its delivery tag.
+    /// place of its delivery tag, if there is something to ack.
     pub fn push(
         &mut self,
         delivery: &Delivery<'_>,
@@ -94,19 +100,66 @@ impl Intake {
         reports: &mut Reports,
     ) -> Result<(), Full> {
         let readable = self.readable(delivery.payload);
-        let pushed = self.ring.push(
-            delivery.epoch,
-            delivery.tag,
-            readable.as_ref().copied().unwrap_or_default(),
-        );
-        self.starved = pushed.is_err();
-        pushed?;
+        match self.guarantee {
+            Guarantee::BrokerKeeps => self.hold(delivery, readable.as_ref().copied())?,
+            Guarantee::AgentOwes => {
+                if let Ok(body) = readable {
+                    self.squeeze_in(delivery, body, ledger, reports);
+                }
+            }
+        }
         if let Err(reason) = readable {
             ledger.received += 1;
             ledger.invalid += 1;
             reports.invalid(delivery.tag, reason);
         }
         Ok(())
+    }
+
+    fn hold<E>(&mut self, delivery: &Delivery<'_>, readable: Result<&[u8], E>) -> Result<(), Full> {
+        let body = readable.unwrap_or_default();
+        let pushed = self.ring.push(delivery.epoch, delivery.tag, body);
+        self.starved = pushed.is_err();
+        pushed
+    }
+
+    /// Makes room at the cost of the oldest messages. A body that is readable fits an empty ring.
+    fn squeeze_in(
+        &mut self,
+        delivery: &Delivery<'_>,
+        body: &[u8],
+        ledger: &mut Ledger,
+        reports: &mut Reports,
+    ) {
+        while self.ring.push(delivery.epoch, delivery.tag, body).is_err() {
+            if !self.drop_oldest(ledger, reports) {
+                return;
+            }
+        }
+    }
+
+    /// Gives up the oldest message that is not decoded to its end; false where there is none.
+    pub fn drop_oldest(&mut self, ledger: &mut Ledger, reports: &mut Reports) -> bool {
+        let Some(record) = self.ring.read(self.cursor.at) else {
+            return false;
+        };
+        let events = undecoded_events(record.body, self.cursor.inside);
+        ledger.received += events;
+        ledger.dropped += events;
+        reports.dropped(events);
+        self.pass(record.next);
+        true
+    }
+
+    /// The message at the cursor is dealt with.
+    fn pass(&mut self, next: Position) {
+        self.cursor = Cursor {
+            at: next,
+            inside: None,
+        };
+        if self.guarantee == Guarantee::AgentOwes {
+            self.ring.release_to(next);
+        }
     }
 
     fn readable<'a>(&self, payload: Payload<'a>) -> Result<&'a [u8], String> {
@@ -155,10 +208,8 @@ impl Intake {
             Outcome::Finished => {
                 open.messages += 1;
                 open.through = Some(record.tag);
-                self.cursor = Cursor {
-                    at: record.next,
-                    inside: None,
-                };
+                let next = record.next;
+                self.pass(next);
             }
             Outcome::Paused(inside) => self.cursor.inside = Some(inside),
             Outcome::NoRoom(inside) => {
@@ -234,6 +285,15 @@ impl Intake {
     pub fn ring_used(&self) -> usize {
         self.ring.used()
     }
+}
+
+/// Events of a message that were not looked at yet; a body that cannot be read counts as one.
+fn undecoded_events(body: &[u8], inside: Option<usize>) -> u64 {
+    let events = match inside {
+        Some(offset) => Ok(Events::resume(body, offset)),
+        None => event::events(body),
+    };
+    events.map_or(1, |events| events.count() as u64)
 }
 
 /// How far a message was read.

@@ -105,6 +105,11 @@ impl Link {
         matches!(self.state, State::Ready { .. })
     }
 
+    /// Told to close, and not yet closed.
+    pub fn is_closing(&self) -> bool {
+        self.state == State::Closing
+    }
+
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
     }

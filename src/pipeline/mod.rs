@@ -9,6 +9,10 @@
 //!                 ▲                                    │
 //!                 └───────────── release ──────────────┴──► Settle, in order
 //! ```
+//!
+//! What a lost connection means depends on who keeps the messages ([`Guarantee`]): a broker that
+//! does delivers them again, so everything not on its way to the API is forgotten; else the agent
+//! owes them, forgets nothing, and there is nobody to settle with.
 
 pub mod backoff;
 pub mod batch;
@@ -36,7 +40,7 @@ use self::ring::Full;
 use self::verdict::Verdict;
 use crate::clock::Now;
 use crate::config::Subscription;
-use crate::delivery::{Delivery, DeliveryTag, Epoch};
+use crate::delivery::{Delivery, DeliveryTag, Epoch, Guarantee};
 use crate::document::Body;
 
 /// A drain asks the broker for the queue's length once nothing has arrived for this long.
@@ -47,8 +51,13 @@ const DRAIN_QUIET: Duration = Duration::from_millis(200);
 pub enum Input {
     /// The broker connection is set up and may be told to consume.
     SourceUp(Epoch),
-    /// The broker connection is gone, or never came up.
-    SourceDown { epoch: Epoch, reason: String },
+    /// The broker connection is gone, or never came up. `heard` is when it last gave a sign of
+    /// life, where the source knows that.
+    SourceDown {
+        epoch: Epoch,
+        reason: String,
+        heard: Option<Instant>,
+    },
     /// The queue's length, as asked for by `Output::CountQueue`.
     QueueLength { epoch: Epoch, messages: u64 },
     /// The probe's answer.
@@ -117,6 +126,7 @@ enum Drain {
 
 /// See the module's text.
 pub struct Pipeline {
+    guarantee: Guarantee,
     link: Link,
     gate: Gate,
     intake: Intake,
@@ -133,15 +143,19 @@ pub struct Pipeline {
     /// Posts tried, and posts stored, so far.
     tried: u64,
     stored: u64,
+    /// Since when nothing can have been heard of what the broker does not keep.
+    blind_since: Option<Instant>,
 }
 
 impl Pipeline {
     /// A pipeline that starts at `now`. `seed` makes its backoff repeatable.
     pub fn new(subscription: &Subscription, now: Instant, seed: u64) -> Self {
+        let guarantee = subscription.guarantee();
         Pipeline {
+            guarantee,
             link: Link::new(subscription.brokers.len(), subscription.failover, now, seed),
             gate: Gate::new(now, seed.wrapping_add(1)),
-            intake: Intake::new(subscription),
+            intake: Intake::new(subscription, guarantee),
             batches: VecDeque::new(),
             orphans: Vec::new(),
             uploads: subscription.concurrency_pool_size,
@@ -152,6 +166,7 @@ impl Pipeline {
             next_batch: 0,
             tried: 0,
             stored: 0,
+            blind_since: None,
         }
     }
 
@@ -181,11 +196,19 @@ impl Pipeline {
         self.link.is_consuming() && self.gate.is_open()
     }
 
-    /// True while deliveries of that connection are taken.
+    /// True while deliveries of that connection are taken. What the agent owes is taken to the
+    /// connection's very end: it was read off the socket before that closed.
     pub fn takes_deliveries(&self, epoch: Epoch) -> bool {
-        matches!(self.mode, Mode::Running | Mode::Draining(_))
-            && self.link.is_consuming()
-            && self.link.epoch() == epoch
+        let wanted = match self.guarantee {
+            Guarantee::BrokerKeeps => {
+                matches!(self.mode, Mode::Running | Mode::Draining(_)) && self.link.is_consuming()
+            }
+            Guarantee::AgentOwes => {
+                !matches!(self.mode, Mode::Closing | Mode::Stopped)
+                    && (self.link.is_consuming() || self.link.is_closing())
+            }
+        };
+        wanted && self.link.epoch() == epoch
     }
 
     /// Takes one delivery; `Full` means to offer it again after the next output. A delivery of a
@@ -206,13 +229,17 @@ impl Pipeline {
     pub fn handle_input(&mut self, input: Input, now: Instant) {
         match input {
             Input::SourceUp(epoch) => self.source_up(epoch, now),
-            Input::SourceDown { epoch, reason } => self.source_down(epoch, reason, now),
+            Input::SourceDown {
+                epoch,
+                reason,
+                heard,
+            } => self.source_down(epoch, reason, heard, now),
             Input::QueueLength { epoch, messages } => self.queue_length(epoch, messages, now),
             Input::Probed(answer) => self.probed(answer, now),
             Input::Uploaded { batch, verdict } => self.uploaded(batch, verdict, now),
             Input::Drain => self.drain(now),
             Input::Stop => self.stop(now),
-            Input::GiveUp => self.close(),
+            Input::GiveUp => self.give_up(),
         }
     }
 
@@ -276,10 +303,11 @@ impl Pipeline {
             self.outbox.push_back(action.into());
             if let LinkAction::Abandon { epoch } = action {
                 let reason = format!("not set up within {} s", link::SET_UP_DEADLINE.as_secs());
-                self.source_down(epoch, reason, now);
+                self.source_down(epoch, reason, None, now);
             }
         }
-        if self.gate.is_open() && self.link.is_ready() {
+        let wanted = self.gate.is_open() || self.guarantee == Guarantee::AgentOwes;
+        if wanted && self.link.is_ready() {
             self.link.consumes();
             self.outbox.push_back(Output::Consume {
                 epoch: self.link.epoch(),
@@ -289,17 +317,31 @@ impl Pipeline {
     }
 
     fn source_up(&mut self, epoch: Epoch, now: Instant) {
-        self.link.came_up(epoch, now);
+        if self.link.came_up(epoch, now)
+            && let Some(since) = self.blind_since.take()
+        {
+            let blind = now.saturating_duration_since(since);
+            self.reports.push(Report::SourceBack { blind });
+        }
     }
 
-    /// Whatever the lost connection delivered and is not on its way to the API goes back to the
-    /// broker, which delivers it again.
-    fn source_down(&mut self, epoch: Epoch, reason: String, now: Instant) {
+    fn source_down(&mut self, epoch: Epoch, reason: String, heard: Option<Instant>, now: Instant) {
+        let was_up = self.link.is_consuming() || self.link.is_ready();
         match self.link.went_down(epoch, now) {
             Loss::Past => return,
             Loss::Closed => {}
             Loss::RetryIn(retry_in) => self.reports.push(Report::SourceLost { reason, retry_in }),
         }
+        match self.guarantee {
+            Guarantee::BrokerKeeps => self.forget(now),
+            Guarantee::AgentOwes if was_up => self.blind_since = Some(heard.unwrap_or(now)),
+            Guarantee::AgentOwes => {}
+        }
+    }
+
+    /// Whatever the lost connection delivered and is not on its way to the API goes back to the
+    /// broker, which delivers it again.
+    fn forget(&mut self, now: Instant) {
         if matches!(self.mode, Mode::Closing) {
             // What is pending now stays pending: the agent stops without having delivered it.
             return;
@@ -453,10 +495,23 @@ impl Pipeline {
     }
 
     fn stop(&mut self, now: Instant) {
-        if matches!(self.mode, Mode::Running | Mode::Draining(_)) {
-            self.mode = Mode::Stopping;
-            self.gate.hurry(now);
+        if !matches!(self.mode, Mode::Running | Mode::Draining(_)) {
+            return;
         }
+        self.mode = Mode::Stopping;
+        self.gate.hurry(now);
+        if self.guarantee == Guarantee::AgentOwes {
+            // There is nothing to ack later: stop listening, then deliver what was heard.
+            self.close_link();
+        }
+    }
+
+    /// Closes at once. What waits in the ring has nobody else who keeps it: it is dropped.
+    fn give_up(&mut self) {
+        if self.guarantee == Guarantee::AgentOwes {
+            while self.intake.drop_oldest(&mut self.ledger, &mut self.reports) {}
+        }
+        self.close();
     }
 
     fn close(&mut self) {
@@ -464,6 +519,10 @@ impl Pipeline {
             return;
         }
         self.mode = Mode::Closing;
+        self.close_link();
+    }
+
+    fn close_link(&mut self) {
         self.outbox.extend(self.link.close().map(Output::from));
     }
 
@@ -473,6 +532,19 @@ impl Pipeline {
             && self.orphans.is_empty()
             && !self.intake.has_open_batch()
             && !self.intake.has_backlog()
+    }
+
+    /// Nothing more will be taken.
+    fn is_deaf(&self) -> bool {
+        self.guarantee == Guarantee::BrokerKeeps || self.link.is_closed()
+    }
+
+    /// A drained queue ends the run; of a broker that keeps nothing, the last words are taken.
+    fn stop_listening(&mut self, now: Instant) {
+        match self.guarantee {
+            Guarantee::BrokerKeeps => self.close(),
+            Guarantee::AgentOwes => self.stop(now),
+        }
     }
 
     fn finish(&mut self, now: Instant) {
@@ -485,12 +557,13 @@ impl Pipeline {
                     epoch: self.link.epoch(),
                 });
             }
-            Mode::Draining(Drain::Empty) | Mode::Stopping if self.is_settled() => self.close(),
-            Mode::Closing if self.link.is_closed() => {
-                self.mode = Mode::Stopped;
-                self.outbox.push_back(Output::Stopped);
-            }
+            Mode::Draining(Drain::Empty) if self.is_settled() => self.stop_listening(now),
+            Mode::Stopping if self.is_settled() && self.is_deaf() => self.close(),
             _ => {}
+        }
+        if self.mode == Mode::Closing && self.link.is_closed() {
+            self.mode = Mode::Stopped;
+            self.outbox.push_back(Output::Stopped);
         }
     }
 }

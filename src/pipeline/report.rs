@@ -25,6 +25,11 @@ pub enum Report {
     /// The broker connection is gone, or did not come up; zero means that the next broker of the
     /// list is tried at once.
     SourceLost { reason: String, retry_in: Duration },
+    /// The broker connection is back; what was published in between is gone, since the broker
+    /// keeps nothing.
+    SourceBack { blind: Duration },
+    /// Events given up, oldest first: the ring was full, or the agent had to stop.
+    Dropped { events: u64 },
     /// The API is well (again).
     ApiWell,
     /// The API takes nothing; the verdict says why and `retry_in` how long all uploads wait.
@@ -56,6 +61,7 @@ pub struct Reports {
     omitted: u64,
     withheld: u64,
     repairs: Repairs,
+    dropped: u64,
 }
 
 impl Reports {
@@ -81,6 +87,11 @@ impl Reports {
         self.repairs.absorb(repairs);
     }
 
+    /// Drops are summed up until the next report goes out.
+    pub fn dropped(&mut self, events: u64) {
+        self.dropped += events;
+    }
+
     /// The next report to tell.
     pub fn pop(&mut self) -> Option<Report> {
         if let Some(report) = self.untold.pop_front() {
@@ -91,6 +102,10 @@ impl Reports {
         }
         if self.withheld > 0 {
             return Some(Report::Withheld(std::mem::take(&mut self.withheld)));
+        }
+        if self.dropped > 0 {
+            let events = std::mem::take(&mut self.dropped);
+            return Some(Report::Dropped { events });
         }
         (!self.repairs.is_empty()).then(|| Report::Repaired(std::mem::take(&mut self.repairs)))
     }

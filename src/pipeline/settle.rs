@@ -9,6 +9,7 @@ use super::batch::{Batch, BatchId, Refusal, ServerError};
 use super::report::Report;
 use super::verdict::{RefusedDocument, Verdict};
 use super::{Output, Pipeline, pace};
+use crate::delivery::Guarantee;
 
 /// An internal server error: the one status that may be a document's own fault (contract C6).
 const INTERNAL_SERVER_ERROR: u16 = 500;
@@ -157,7 +158,9 @@ impl Pipeline {
             self.intake.release_to(batch.end);
             through = batch.through.or(through);
         }
-        if let Some(through) = through {
+        if self.guarantee == Guarantee::BrokerKeeps
+            && let Some(through) = through
+        {
             self.outbox.push_back(Output::Settle {
                 epoch: self.link.epoch(),
                 through,

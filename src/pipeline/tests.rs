@@ -44,6 +44,7 @@ fn subscription() -> Subscription {
         buffer_bytes: 1024 * 1024,
         validation: Validation::Tolerant,
         policy: crate::document::Policy::default(),
+        redis: crate::config::redis::RedisOptions::default(),
     }
 }
 
@@ -300,6 +301,7 @@ fn a_lost_connection_gives_back_what_is_not_on_its_way() {
     bench.input(Input::SourceDown {
         epoch: bench.epoch,
         reason: "gone".into(),
+        heard: None,
     });
     bench.pump();
     assert_eq!(

@@ -25,6 +25,12 @@ pub fn tell(name: &str, report: &Report) {
         Report::SourceLost { reason, retry_in } => {
             log::warn!(subscription = name, reason = reason.as_str(), retry_in_ms = retry_in.as_millis() as u64; "broker not connected");
         }
+        Report::SourceBack { blind } => {
+            log::warn!(subscription = name, blind_ms = blind.as_millis() as u64; "reconnected: events published meanwhile are lost");
+        }
+        Report::Dropped { events } => {
+            log::warn!(subscription = name, events = *events; "buffer is full: oldest events dropped");
+        }
         Report::ApiWell => log::info!(subscription = name; "api is well"),
         Report::ApiHeld { verdict, retry_in } => {
             tell_held(name, verdict, retry_in.as_millis() as u64)

@@ -111,7 +111,11 @@ impl Worker {
                 Input::SourceUp(epoch)
             }
             Some(Event::QueueLength(messages)) => Input::QueueLength { epoch, messages },
-            Some(Event::Down { reason }) => Input::SourceDown { epoch, reason },
+            Some(Event::Down { reason }) => Input::SourceDown {
+                epoch,
+                reason,
+                heard: None,
+            },
             Some(Event::Connected(_) | Event::Consuming(_)) | None => return,
         };
         self.input(input, now);
@@ -187,10 +191,17 @@ impl Worker {
 
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
-            Output::Connect { epoch, broker } => {
-                let Broker::Amqp(broker) = &self.brokers[broker];
-                self.source.connect(epoch, broker);
-            }
+            Output::Connect { epoch, broker } => match &self.brokers[broker] {
+                Broker::Amqp(broker) => self.source.connect(epoch, broker),
+                Broker::Redis(_) => self.input(
+                    Input::SourceDown {
+                        epoch,
+                        reason: "redis: not supported yet by this version".into(),
+                        heard: None,
+                    },
+                    now,
+                ),
+            },
             Output::Abandon { .. } => self.source.abandon(),
             Output::Consume { .. } => self.source.consume(),
             Output::CountQueue { .. } => self.source.count_queue(),

@@ -1,4 +1,5 @@
-//! A model of RabbitMQ: a queue, unacked deliveries, redelivery when a connection ends.
+//! Two models. RabbitMQ: a queue, unacked deliveries, redelivery when a connection ends. Redis: what
+//! nobody hears is gone, and nothing is ever delivered twice.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,6 +10,16 @@ use leek_agent::delivery::Epoch;
 pub struct Message {
     pub body: Vec<u8>,
     pub uuids: Vec<String>,
+    /// What the ledger counts it as: `uuids` and what is none of Leek's.
+    pub events: u64,
+}
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    #[default]
+    Rabbit,
+    Redis,
 }
 
 /// How the ids of a worker's heartbeats begin.
@@ -33,15 +44,26 @@ pub struct Connection {
 
 #[derive(Debug, Default)]
 pub struct Broker {
+    pub kind: Kind,
+    /// Of Redis: what is on its way to the subscriber.
     pub queue: VecDeque<Message>,
     pub connection: Option<Connection>,
     pub acked: Vec<Message>,
+    /// Handed over by Redis.
+    pub heard: Vec<Message>,
     pub prefetch: usize,
     /// Connections opened so far must never be acked on again.
     pub ended: BTreeSet<Epoch>,
 }
 
 impl Broker {
+    pub fn publish(&mut self, message: Message) {
+        let heard = self.connection.as_ref().is_some_and(|one| one.consuming);
+        if heard || self.kind == Kind::Rabbit {
+            self.queue.push_back(message);
+        }
+    }
+
     pub fn open(&mut self, epoch: Epoch) {
         self.end();
         self.connection = Some(Connection {
@@ -52,9 +74,13 @@ impl Broker {
         });
     }
 
-    /// The connection ends: what is unacked goes back to the queue's front, in order.
+    /// The connection ends: what is unacked goes back to the queue's front, in order. Redis knows
+    /// nothing of the kind.
     pub fn end(&mut self) -> Option<Epoch> {
         let connection = self.connection.take()?;
+        if self.kind == Kind::Redis {
+            self.queue.clear();
+        }
         for message in connection.unacked.into_values().rev() {
             self.queue.push_front(message);
         }
@@ -74,7 +100,10 @@ impl Broker {
         let message = self.queue.pop_front()?;
         let tag = connection.next_tag;
         connection.next_tag += 1;
-        connection.unacked.insert(tag, message.clone());
+        match self.kind {
+            Kind::Rabbit => drop(connection.unacked.insert(tag, message.clone())),
+            Kind::Redis => self.heard.push(message.clone()),
+        }
         Some((connection.epoch, tag, message))
     }
 
@@ -102,9 +131,14 @@ impl Broker {
 
     /// For the test of the test: a message that was acked and whose event nobody stored.
     pub fn lose_one_message(&mut self) {
-        self.acked.push(Message {
+        let lost = Message {
             body: Vec::new(),
             uuids: vec!["lost".into()],
-        });
+            events: 1,
+        };
+        match self.kind {
+            Kind::Rabbit => self.acked.push(lost),
+            Kind::Redis => self.heard.push(lost),
+        }
     }
 }

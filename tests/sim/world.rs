@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant};
 
 use leek_agent::clock::{self, Now};
+use leek_agent::config::redis::RedisOptions;
 use leek_agent::config::{
-    AmqpBroker, BatchLimits, Broker as Address, FailoverStrategy, Login, Subscription,
+    AmqpBroker, BatchLimits, Broker as Address, FailoverStrategy, HostPort, Login, RedisBroker,
+    RedisPlace, Subscription,
 };
 use leek_agent::delivery::{Delivery, DeliveryTag, Epoch, Payload};
 use leek_agent::document::{Policy, Validation};
@@ -17,7 +19,7 @@ use leek_agent::pipeline::{Input, Output, Pipeline};
 use leek_agent::secret::Secret;
 
 use super::api::{Api, MOODS, Mood, is_opaque, is_poison, is_refused};
-use super::broker::{Broker, HEARTBEAT_PREFIX, Message};
+use super::broker::{Broker, HEARTBEAT_PREFIX, Kind, Message};
 
 /// Whether a world prints what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,15 @@ enum Happening {
     Trouble,
     Heal,
     Heartbeat(u32),
+    GiveUp,
+}
+
+/// How a healed world ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Drain,
+    /// With a deadline, as the runtime sets one.
+    Stop,
 }
 
 /// A ring so small that messages must wait for it.
@@ -48,6 +59,9 @@ const MESSAGES: usize = 300;
 const TROUBLES: usize = 40;
 const HEARTBEATS: u32 = 200;
 const HEARTBEAT: Duration = Duration::from_secs(45);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that the ring adds to a message.
+const RECORD_HEADER: usize = 16;
 
 /// After everything has healed a drain must end within this much virtual time: the longest hold,
 /// some backoffs, and the many tries that a poisoned batch takes.
@@ -72,24 +86,37 @@ pub struct World {
     held: Option<(Epoch, u64, Message)>,
     delivering: bool,
     published: usize,
+    ending: Ending,
     healed: bool,
     stopped: bool,
 }
 
-fn subscription(random: &mut fastrand::Rng) -> Subscription {
+fn address(kind: Kind) -> Address {
+    let host: String = "broker".into();
+    match kind {
+        Kind::Rabbit => Address::Amqp(AmqpBroker {
+            host,
+            port: 5672,
+            user: "u".into(),
+            password: Secret::new("p"),
+            vhost: "/".into(),
+            tls: false,
+            login: Login::Password,
+        }),
+        Kind::Redis => Address::Redis(RedisBroker {
+            place: RedisPlace::Tcp(HostPort { host, port: 6379 }),
+            user: None,
+            password: None,
+            db: 0,
+        }),
+    }
+}
+
+fn subscription(kind: Kind, random: &mut fastrand::Rng) -> Subscription {
     let prefetch_count = random.u16(40..200);
-    let broker = AmqpBroker {
-        host: "broker".into(),
-        port: 5672,
-        user: "u".into(),
-        password: Secret::new("p"),
-        vhost: "/".into(),
-        tls: false,
-        login: Login::Password,
-    };
     Subscription {
         name: "sim-qa".into(),
-        brokers: vec![Address::Amqp(broker); random.usize(1..4)],
+        brokers: vec![address(kind); random.usize(1..4)],
         failover: if random.bool() {
             FailoverStrategy::Shuffle
         } else {
@@ -121,6 +148,7 @@ fn subscription(random: &mut fastrand::Rng) -> Subscription {
         },
         validation: Validation::Tolerant,
         policy: Policy::default(),
+        redis: RedisOptions::default(),
     }
 }
 
@@ -131,10 +159,10 @@ fn event(id: &str, kind: &str, second: usize) -> String {
 }
 
 impl World {
-    pub fn new(seed: u64, telling: Telling) -> Self {
+    pub fn new(kind: Kind, seed: u64, telling: Telling) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let start = clock::monotonic();
-        let subscription = subscription(&mut random);
+        let subscription = subscription(kind, &mut random);
         let mut world = World {
             seed,
             telling,
@@ -144,6 +172,7 @@ impl World {
             happenings: BTreeMap::new(),
             next_happening: 0,
             broker: Broker {
+                kind,
                 prefetch: usize::from(subscription.prefetch_count),
                 ..Broker::default()
             },
@@ -159,6 +188,10 @@ impl World {
             held: None,
             delivering: false,
             published: 0,
+            ending: match kind {
+                Kind::Redis if random.bool() => Ending::Stop,
+                _ => Ending::Drain,
+            },
             healed: false,
             stopped: false,
             random,
@@ -258,7 +291,10 @@ impl World {
             }
             Output::CountQueue { epoch } => {
                 let at = self.after(20);
-                let messages = self.broker.queue.len() as u64;
+                let messages = match self.broker.kind {
+                    Kind::Rabbit => self.broker.queue.len() as u64,
+                    Kind::Redis => 0,
+                };
                 self.plan(at, Happening::QueueLength(epoch, messages));
             }
             Output::Probe => {
@@ -276,6 +312,10 @@ impl World {
             } => self.upload(batch, &body, documents),
             Output::Settle { epoch, through } => self.settle(epoch, through),
             Output::Close { epoch } => {
+                if self.broker.kind == Kind::Redis {
+                    // The shell reads on until the server confirms the end.
+                    while self.deliver_one() {}
+                }
                 self.broker.end();
                 let at = self.after(100);
                 self.plan(at, Happening::NotSetUp(epoch));
@@ -385,6 +425,7 @@ impl World {
             Happening::NotSetUp(epoch) => self.input(Input::SourceDown {
                 epoch,
                 reason: "gone".into(),
+                heard: None,
             }),
             Happening::Probed(answer) => self.input(Input::Probed(answer)),
             Happening::Posted(batch, verdict) => {
@@ -399,6 +440,14 @@ impl World {
             Happening::Trouble => self.trouble(),
             Happening::Heal => self.heal(),
             Happening::Heartbeat(beat) => self.heartbeat(beat),
+            Happening::GiveUp => {
+                assert!(
+                    self.stopped || self.pipeline.pending_events() > 0,
+                    "seed {}: a stop that owes nothing ends by itself",
+                    self.seed
+                );
+                self.input(Input::GiveUp);
+            }
         }
     }
 
@@ -425,12 +474,18 @@ impl World {
             if self.held.is_some() {
                 break;
             }
-            self.held = self.broker.deliver();
-            self.offer_held();
+            self.deliver_one();
         }
         if !self.broker.queue.is_empty() && self.broker.unacked() < self.broker.prefetch {
             self.deliver_soon();
         }
+    }
+
+    fn deliver_one(&mut self) -> bool {
+        self.held = self.broker.deliver();
+        let any = self.held.is_some();
+        self.offer_held();
+        any
     }
 
     fn offer_held(&mut self) {
@@ -442,9 +497,18 @@ impl World {
             tag: DeliveryTag(tag),
             payload: Payload::Json(&message.body),
         };
+        let (used, dropped) = (self.pipeline.ring_used(), self.pipeline.ledger().dropped);
         if self.pipeline.deliver(&delivery, self.now).is_err() {
+            assert_eq!(self.broker.kind, Kind::Rabbit, "Redis delivers only once");
             self.held = Some((epoch, tag, message));
         } else {
+            let need = used + message.body.len() + RECORD_HEADER;
+            assert!(
+                self.pipeline.ledger().dropped == dropped
+                    || need > self.subscription.buffer_bytes / 2,
+                "seed {}: dropped, though there was room: {used} bytes in use",
+                self.seed
+            );
             self.deliver_soon();
         }
     }
@@ -479,9 +543,15 @@ impl World {
                 (event(&uuid, "task-received", number), vec![uuid])
             }
         };
-        self.broker.queue.push_back(Message {
+        let events = match body.as_str() {
+            "[]" => 0,
+            body if body.contains("custom") => 2,
+            _ => uuids.len().max(1) as u64,
+        };
+        self.broker.publish(Message {
             body: body.into_bytes(),
             uuids,
+            events,
         });
         self.deliver_soon();
     }
@@ -498,6 +568,7 @@ impl World {
             self.input(Input::SourceDown {
                 epoch,
                 reason: "trouble".into(),
+                heard: None,
             });
         }
     }
@@ -510,15 +581,22 @@ impl World {
         for beat in 1..=HEARTBEATS {
             self.plan(self.now + HEARTBEAT * beat, Happening::Heartbeat(beat));
         }
-        self.input(Input::Drain);
+        match self.ending {
+            Ending::Drain => self.input(Input::Drain),
+            Ending::Stop => {
+                self.plan(self.now + SHUTDOWN_TIMEOUT, Happening::GiveUp);
+                self.input(Input::Stop);
+            }
+        }
     }
 
     fn heartbeat(&mut self, beat: u32) {
         let uuid = format!("{HEARTBEAT_PREFIX}{beat}");
         let body = event(&uuid, "task-received", beat as usize).into_bytes();
-        self.broker.queue.push_back(Message {
+        self.broker.publish(Message {
             body,
             uuids: vec![uuid],
+            events: 1,
         });
         self.deliver_soon();
     }
@@ -541,6 +619,37 @@ impl World {
 
     /// What holds when a drain has ended.
     fn check_end(&self) {
+        match self.broker.kind {
+            Kind::Rabbit => self.check_drained(),
+            Kind::Redis => self.check_accounted(),
+        }
+    }
+
+    /// What was heard is stored, quarantined, or was dropped and counted.
+    fn check_accounted(&self) {
+        let (seed, ledger) = (self.seed, self.pipeline.ledger());
+        let heard = self.broker.heard.iter();
+        let events: u64 = heard.clone().map(|message| message.events).sum();
+        assert_eq!(ledger.received, events, "seed {seed}: {ledger:?}");
+        assert_eq!(
+            ledger.returned, 0,
+            "seed {seed}: nobody takes anything back"
+        );
+        let pending = self.pipeline.pending_events();
+        assert!(pending == 0 || self.ending == Ending::Stop, "seed {seed}");
+        let settled = |uuid: &&String| {
+            self.api.stored.contains_key(*uuid) || self.quarantined.contains(*uuid)
+        };
+        let uuids = heard.flat_map(|message| &message.uuids);
+        let missing: Vec<_> = uuids.filter(|uuid| !settled(uuid)).collect();
+        assert!(
+            missing.len() as u64 <= ledger.dropped + pending,
+            "seed {seed}: {missing:?} was never stored: {ledger:?}"
+        );
+        self.tell(|| format!("{ledger:?}"));
+    }
+
+    fn check_drained(&self) {
         let (seed, ledger) = (self.seed, self.pipeline.ledger());
         assert_eq!(self.pipeline.pending_events(), 0, "seed {seed}: {ledger:?}");
         // A heartbeat may come in the very moment in which the queue was found empty.
