@@ -5,3 +5,4 @@
 
 pub mod amqp;
 pub mod bell;
+pub mod redis;
