@@ -22,10 +22,11 @@ const CORE: &[&str] = &[
     "python",
     "json",
     "event",
-    // The pure parts of the Redis source.
+    // The pure parts of the Redis source; its `mod.rs` and `transport.rs` are the shell.
     "source/redis/channels",
     "source/redis/envelope",
     "source/redis/failure",
+    "source/redis/inbox",
     "source/redis/resp",
     "source/redis/sentinel",
     "source/redis/session",

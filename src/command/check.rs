@@ -6,17 +6,17 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mio::{Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 
 use crate::clock;
 use crate::config::{Broker, Config, Subscription};
 use crate::delivery::Epoch;
 use crate::pipeline::link::SET_UP_DEADLINE;
 use crate::pipeline::verdict::Verdict;
-use crate::source::amqp::{AmqpSource, Event, Plan, Purpose};
 use crate::source::bell::Bell;
+use crate::source::{Event, News, Purpose, Source, Ties};
 use crate::upload::{Endpoint, Job, Report, Uploader};
 
 /// An uploader gives up after 30 s, a broker after this; both are well within.
@@ -89,37 +89,171 @@ fn api_address(subscription: &Subscription) -> String {
     }
 }
 
-/// A test's number and what came of it.
-type Answer = (usize, Result<(), String>);
+/// What another thread brings for the test of that number.
+enum Notice {
+    Broker(News),
+    Api(Result<(), String>),
+}
+
+const WAKE: Token = Token(0);
+/// The sources' sockets have the numbers from here on, that of their test added.
+const SOURCES: usize = 1;
+
+/// All tests under way. What is dropped gives its test up.
+struct Tests {
+    poll: Poll,
+    bell: Bell,
+    sender: Sender<(usize, Notice)>,
+    notices: Receiver<(usize, Notice)>,
+    sources: Vec<(usize, Source)>,
+    uploaders: Vec<Uploader>,
+    findings: Vec<Finding>,
+    missing: BTreeSet<usize>,
+}
 
 /// Tests every broker (each one of a failover list) and every API, all at once.
 pub fn run(config: &Config) -> io::Result<Vec<Finding>> {
-    let bell = Bell::new(Arc::new(Waker::new(Poll::new()?.registry(), Token(0))?));
-    let (sender, answers) = channel();
-    let mut findings = Vec::new();
-    // What is dropped gives its test up.
-    let (mut sources, mut uploaders) = (Vec::new(), Vec::new());
+    let mut tests = Tests::new()?;
     for subscription in &config.subscriptions {
         for broker in &subscription.brokers {
-            sources.push(ask_broker(
-                subscription,
-                broker,
-                findings.len(),
-                &sender,
-                &bell,
-            ));
-            findings.push(unanswered(subscription, Side::Broker, broker.to_string()));
+            tests.ask_broker(subscription, broker)?;
         }
-        uploaders.push(ask_api(subscription, findings.len(), &sender)?);
-        findings.push(unanswered(
-            subscription,
-            Side::Api,
-            api_address(subscription),
-        ));
+        tests.ask_api(subscription)?;
     }
-    collect(&mut findings, &answers);
-    drop((sources, uploaders));
-    Ok(findings)
+    tests.collect()?;
+    Ok(tests.findings)
+}
+
+impl Tests {
+    fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let bell = Bell::new(Arc::new(Waker::new(poll.registry(), WAKE)?));
+        let (sender, notices) = channel();
+        Ok(Tests {
+            poll,
+            bell,
+            sender,
+            notices,
+            sources: Vec::new(),
+            uploaders: Vec::new(),
+            findings: Vec::new(),
+            missing: BTreeSet::new(),
+        })
+    }
+
+    fn expect(&mut self, finding: Finding) -> usize {
+        let index = self.findings.len();
+        self.findings.push(finding);
+        self.missing.insert(index);
+        index
+    }
+
+    /// Brings notices of that test from any thread.
+    fn messenger(&self, index: usize) -> impl Fn(Notice) + Send + Sync + Clone + 'static {
+        let (sender, bell) = (self.sender.clone(), self.bell.clone());
+        move |notice| {
+            // A late second answer finds nobody waiting.
+            let _ = sender.send((index, notice));
+            bell.ring();
+        }
+    }
+
+    fn ask_broker(&mut self, subscription: &Subscription, broker: &Broker) -> io::Result<()> {
+        let index = self.expect(unanswered(subscription, Side::Broker, broker.to_string()));
+        let tell = self.messenger(index);
+        let ties = Ties {
+            bell: self.bell.clone(),
+            notify: Arc::new(move |news| tell(Notice::Broker(news))),
+            registry: self.poll.registry().try_clone()?,
+            token: Token(SOURCES + index),
+        };
+        let mut source = Source::new(subscription, Purpose::Check, ties);
+        source.connect(Epoch::default(), broker, clock::monotonic());
+        self.sources.push((index, source));
+        Ok(())
+    }
+
+    fn ask_api(&mut self, subscription: &Subscription) -> io::Result<()> {
+        let address = api_address(subscription);
+        let index = self.expect(unanswered(subscription, Side::Api, address));
+        let tell = self.messenger(index);
+        let uploader = Uploader::start(&Endpoint::of(subscription), 1, move |report| {
+            if let Report::Probed(result) = report {
+                tell(Notice::Api(result.map_err(|verdict| reason(&verdict))));
+            }
+        })?;
+        uploader.submit(Job::Probe);
+        self.uploaders.push(uploader);
+        Ok(())
+    }
+
+    /// Waits until every test has its answer, or for as long as one may take.
+    fn collect(&mut self) -> io::Result<()> {
+        let until = clock::monotonic() + DEADLINE;
+        let mut events = Events::with_capacity(64);
+        loop {
+            self.bell.arm();
+            let now = clock::monotonic();
+            self.turn(now);
+            if self.missing.is_empty() || now >= until {
+                return Ok(());
+            }
+            let timeout = self.wait(until).saturating_duration_since(now);
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for (index, source) in &mut self.sources {
+                if events.iter().any(|one| one.token().0 == SOURCES + *index) {
+                    source.wake();
+                }
+            }
+        }
+    }
+
+    fn wait(&self, until: Instant) -> Instant {
+        let deadlines = self
+            .sources
+            .iter()
+            .filter_map(|(_, source)| source.deadline());
+        deadlines.chain([until]).min().unwrap_or(until)
+    }
+
+    fn turn(&mut self, now: Instant) {
+        while let Ok((index, notice)) = self.notices.try_recv() {
+            match notice {
+                Notice::Api(result) => self.answered(index, result),
+                Notice::Broker(news) => {
+                    let source = self.sources.iter_mut().find(|(one, _)| *one == index);
+                    let event = source.and_then(|(_, source)| source.handle(news, now));
+                    self.heard(index, event);
+                }
+            }
+        }
+        for number in 0..self.sources.len() {
+            let (index, source) = &mut self.sources[number];
+            source.handle_timeout(now);
+            // It consumes nothing: what is published meanwhile stays where it is.
+            let _ = source.next(now);
+            let (index, event) = (*index, source.next_event());
+            self.heard(index, event);
+        }
+    }
+
+    fn heard(&mut self, index: usize, event: Option<(Epoch, Event)>) {
+        match event {
+            Some((_, Event::Ready { .. })) => self.answered(index, Ok(())),
+            Some((_, Event::Down { reason, .. })) => self.answered(index, Err(reason)),
+            Some((_, Event::QueueLength(_))) | None => {}
+        }
+    }
+
+    /// The first answer of each test counts: a broker that let us in also says when it has closed.
+    fn answered(&mut self, index: usize, result: Result<(), String>) {
+        if self.missing.remove(&index) {
+            self.findings[index].result = result;
+        }
+    }
 }
 
 fn unanswered(subscription: &Subscription, side: Side, address: String) -> Finding {
@@ -130,64 +264,6 @@ fn unanswered(subscription: &Subscription, side: Side, address: String) -> Findi
         address,
         result: Err(reason),
     }
-}
-
-/// The first answer of each test counts: a broker that let us in also says when it has closed.
-fn collect(findings: &mut [Finding], answers: &Receiver<Answer>) {
-    let until = clock::monotonic() + DEADLINE;
-    let mut missing: BTreeSet<usize> = (0..findings.len()).collect();
-    while !missing.is_empty() {
-        let left = until.saturating_duration_since(clock::monotonic());
-        let Ok((index, result)) = answers.recv_timeout(left) else {
-            return;
-        };
-        if missing.remove(&index) {
-            findings[index].result = result;
-        }
-    }
-}
-
-fn ask_broker(
-    subscription: &Subscription,
-    broker: &Broker,
-    index: usize,
-    sender: &Sender<Answer>,
-    bell: &Bell,
-) -> AmqpSource {
-    let sender = sender.clone();
-    let notify = move |_, event| {
-        let result = match event {
-            Event::Ready { .. } => Ok(()),
-            Event::Down { reason } => Err(reason),
-            _ => return,
-        };
-        // A late second answer finds nobody waiting.
-        let _ = sender.send((index, result));
-    };
-    let mut source = AmqpSource::new(
-        Plan::new(subscription, Purpose::Check),
-        bell.clone(),
-        Arc::new(notify),
-    );
-    if let Broker::Amqp(address) = broker {
-        source.connect(Epoch::default(), address);
-    }
-    source
-}
-
-fn ask_api(
-    subscription: &Subscription,
-    index: usize,
-    sender: &Sender<Answer>,
-) -> io::Result<Uploader> {
-    let sender = sender.clone();
-    let uploader = Uploader::start(&Endpoint::of(subscription), 1, move |report| {
-        if let Report::Probed(result) = report {
-            let _ = sender.send((index, result.map_err(|verdict| reason(&verdict))));
-        }
-    })?;
-    uploader.submit(Job::Probe);
-    Ok(uploader)
 }
 
 fn reason(verdict: &Verdict) -> String {

@@ -16,20 +16,21 @@ use mio::{Events, Poll, Token, Waker};
 use self::worker::{Attempt, Worker};
 use crate::clock::{self, Now};
 use crate::config::Config;
-use crate::delivery::Epoch;
 use crate::logging;
 use crate::pipeline::Input;
 use crate::signal::Signals;
-use crate::source::amqp;
+use crate::source::News;
 use crate::source::bell::Bell;
 use crate::upload;
 
 const WAKE: Token = Token(0);
 const STOP: Token = Token(1);
 const RELOAD: Token = Token(2);
+/// The sources' sockets have the numbers from here on, one for each subscription.
+const SOURCES: usize = 3;
 
-/// Kinds of events that one sleep can end with: the waker and two sockets.
-const EVENTS: usize = 8;
+/// Events that one sleep can end with; further ones end the next.
+const EVENTS: usize = 64;
 
 /// What connections get for an orderly close after the time for a stop is over.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -60,8 +61,7 @@ pub enum Ended {
 enum Notice {
     Source {
         subscription: usize,
-        epoch: Epoch,
-        event: amqp::Event,
+        news: News,
     },
     Upload {
         subscription: usize,
@@ -119,15 +119,13 @@ impl Runtime {
         let workers = config.subscriptions.iter().enumerate();
         let workers = workers
             .map(|(index, subscription)| {
-                Worker::new(
-                    subscription,
-                    Reporter {
-                        index,
-                        sender: sender.clone(),
-                        bell: bell.clone(),
-                    },
-                    now,
-                )
+                let reporter = Reporter {
+                    index,
+                    sender: sender.clone(),
+                    bell: bell.clone(),
+                };
+                let place = (poll.registry().try_clone()?, Token(SOURCES + index));
+                Worker::new(subscription, reporter, place, now)
             })
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Runtime {
@@ -192,8 +190,19 @@ impl Runtime {
             false => wait.map(|until| until.saturating_duration_since(now)),
         };
         match self.poll.poll(events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
+            Ok(()) => self.wake_sources(events),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn wake_sources(&mut self, events: &Events) {
+        for event in events {
+            let index = event.token().0.checked_sub(SOURCES);
+            if let Some(worker) = index.and_then(|index| self.workers.get_mut(index)) {
+                worker.wake_source();
+            }
         }
     }
 
@@ -203,11 +212,9 @@ impl Runtime {
         while let Ok(notice) = self.notices.try_recv() {
             count += 1;
             match notice {
-                Notice::Source {
-                    subscription,
-                    epoch,
-                    event,
-                } => self.workers[subscription].source_event(epoch, event, now),
+                Notice::Source { subscription, news } => {
+                    self.workers[subscription].source_news(news, now)
+                }
                 Notice::Upload {
                     subscription,
                     report,
@@ -314,11 +321,10 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn source(&self, epoch: Epoch, event: amqp::Event) {
+    fn source(&self, news: News) {
         self.send(Notice::Source {
             subscription: self.index,
-            epoch,
-            event,
+            news,
         });
     }
 

@@ -6,21 +6,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mio::{Registry, Token};
+
 use super::Reporter;
 use super::tell::{tell, tell_ledger, tell_ready};
 use crate::clock::Now;
 use crate::config::{Broker, Subscription};
-use crate::delivery::{Delivery, Epoch, Payload};
+use crate::delivery::{Delivery, Epoch, Guarantee, Payload};
 use crate::pipeline::batch::BatchId;
 use crate::pipeline::report::Report;
 use crate::pipeline::{Input, Output, Pipeline};
-use crate::source::amqp::{AmqpSource, Event, Message, Plan, Purpose};
+use crate::source::{Event, Message, News, Purpose, Source, Ties};
 use crate::upload::{self, Endpoint, Job, PostBody, Uploader};
 
 /// Messages taken from the receiver, and steps of the pipeline, in one turn of one subscription:
 /// some milliseconds on a gateway, so that all subscriptions and signals get their turn.
 const MESSAGES_PER_TURN: usize = 256;
 const STEPS_PER_TURN: usize = 512;
+
+/// Messages read in one turn of what no broker keeps, while the ring has room: faster than they are
+/// decoded, since the server cuts a subscriber that leaves too much lying about.
+const OWED_PER_TURN: usize = 1024;
 
 /// What came of the first try at broker and API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +41,11 @@ pub struct Worker {
     name: String,
     brokers: Vec<Broker>,
     pipeline: Pipeline,
-    source: AmqpSource,
+    source: Source,
     uploader: Uploader,
+    owes: bool,
+    /// Half of the ring: above it, decoding comes before reading.
+    ring_half: usize,
     /// Taken off the receiver when the ring was full.
     held: Option<(Epoch, Message)>,
     broker_attempt: Attempt,
@@ -45,7 +54,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(subscription: &Subscription, reporter: Reporter, now: Instant) -> io::Result<Self> {
+    pub fn new(
+        subscription: &Subscription,
+        reporter: Reporter,
+        (registry, token): (Registry, Token),
+        now: Instant,
+    ) -> io::Result<Self> {
         let bell = reporter.bell.clone();
         let uploads = reporter.clone();
         let uploader = Uploader::start(
@@ -55,13 +69,20 @@ impl Worker {
                 uploads.upload(report);
             },
         )?;
-        let notify = Arc::new(move |epoch, event| reporter.source(epoch, event));
+        let ties = Ties {
+            bell,
+            notify: Arc::new(move |news| reporter.source(news)),
+            registry,
+            token,
+        };
         Ok(Worker {
             name: subscription.name.clone(),
             brokers: subscription.brokers.clone(),
             pipeline: Pipeline::new(subscription, now, fastrand::u64(..)),
-            source: AmqpSource::new(Plan::new(subscription, Purpose::Consume), bell, notify),
+            source: Source::new(subscription, Purpose::Consume, ties),
             uploader,
+            owes: subscription.guarantee() == Guarantee::AgentOwes,
+            ring_half: subscription.buffer_bytes / 2,
             held: None,
             broker_attempt: Attempt::Pending,
             api_attempt: Attempt::Pending,
@@ -102,21 +123,32 @@ impl Worker {
         self.pipeline.handle_input(input, now);
     }
 
+    /// Carries what another thread brought to the source.
+    pub fn source_news(&mut self, news: News, now: Instant) {
+        if let Some((epoch, event)) = self.source.handle(news, now) {
+            self.source_event(epoch, event, now);
+        }
+    }
+
+    /// The poll saw something on the source's socket.
+    pub fn wake_source(&mut self) {
+        self.source.wake();
+    }
+
     /// Carries an event of the broker connection to the pipeline.
-    pub fn source_event(&mut self, epoch: Epoch, event: Event, now: Instant) {
-        let input = match self.source.handle(epoch, event) {
-            Some(Event::Ready { notes }) => {
+    fn source_event(&mut self, epoch: Epoch, event: Event, now: Instant) {
+        let input = match event {
+            Event::Ready { notes } => {
                 tell_ready(&self.name, &notes);
                 self.broker_attempt = first(self.broker_attempt, Attempt::Well);
                 Input::SourceUp(epoch)
             }
-            Some(Event::QueueLength(messages)) => Input::QueueLength { epoch, messages },
-            Some(Event::Down { reason }) => Input::SourceDown {
+            Event::QueueLength(messages) => Input::QueueLength { epoch, messages },
+            Event::Down { reason, heard } => Input::SourceDown {
                 epoch,
                 reason,
-                heard: None,
+                heard,
             },
-            Some(Event::Connected(_) | Event::Consuming(_)) | None => return,
         };
         self.input(input, now);
     }
@@ -145,6 +177,9 @@ impl Worker {
     pub fn turn(&mut self, now: Now) -> Option<Instant> {
         self.source.handle_timeout(now.instant);
         self.take_messages(now.instant);
+        while let Some((epoch, event)) = self.source.next_event() {
+            self.source_event(epoch, event, now.instant);
+        }
         let wait = self.pump(now);
         [wait, self.source.deadline()].into_iter().flatten().min()
     }
@@ -154,8 +189,15 @@ impl Worker {
         self.held.is_none() && self.source.has_next()
     }
 
+    fn messages_per_turn(&self) -> usize {
+        match self.owes && self.pipeline.ring_used() < self.ring_half {
+            true => OWED_PER_TURN,
+            false => MESSAGES_PER_TURN,
+        }
+    }
+
     fn take_messages(&mut self, now: Instant) {
-        for _ in 0..MESSAGES_PER_TURN {
+        for _ in 0..self.messages_per_turn() {
             let Some((epoch, message)) = self.held.take().or_else(|| self.source.next(now)) else {
                 return;
             };
@@ -191,17 +233,9 @@ impl Worker {
 
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
-            Output::Connect { epoch, broker } => match &self.brokers[broker] {
-                Broker::Amqp(broker) => self.source.connect(epoch, broker),
-                Broker::Redis(_) => self.input(
-                    Input::SourceDown {
-                        epoch,
-                        reason: "redis: not supported yet by this version".into(),
-                        heard: None,
-                    },
-                    now,
-                ),
-            },
+            Output::Connect { epoch, broker } => {
+                self.source.connect(epoch, &self.brokers[broker], now)
+            }
             Output::Abandon { .. } => self.source.abandon(),
             Output::Consume { .. } => self.source.consume(),
             Output::CountQueue { .. } => self.source.count_queue(),

@@ -12,7 +12,7 @@
 //! The loop's side never waits: it sends commands, drains the receiver, and where the owner thread
 //! hangs in a call it shuts the socket down under it.
 
-mod failure;
+pub(in crate::source) mod failure;
 pub mod frames;
 mod owner;
 mod socket;
@@ -30,6 +30,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 
 use self::owner::{Command, Owner};
 use super::bell::Bell;
+use super::{Message, Purpose};
 use crate::config::{AmqpBroker, Login, Subscription};
 use crate::delivery::{DeliveryTag, Epoch, MAX_MESSAGE_BYTES, check_content};
 use crate::tls::ClientTls;
@@ -50,14 +51,6 @@ const STACK_SIZE: usize = 256 * 1024;
 /// Owner threads of one source that may hang in a name lookup, which nothing can cut short, before
 /// no further one is started.
 const MAX_LINGERING: usize = 2;
-
-/// What the connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    Consume,
-    /// Only to see whether the broker lets us in; declares and consumes nothing.
-    Check,
-}
 
 /// What a connection declares and consumes.
 #[derive(Debug, Clone)]
@@ -102,14 +95,6 @@ pub enum Event {
     Down {
         reason: String,
     },
-}
-
-/// A message, taken off the receiver.
-#[derive(Debug)]
-pub struct Message {
-    pub tag: DeliveryTag,
-    /// `Err` is why it cannot be read.
-    pub body: Result<Vec<u8>, String>,
 }
 
 /// How owner threads tell the loop; called from any thread.
@@ -307,11 +292,6 @@ impl AmqpSource {
             .as_ref()
             .and_then(|connection| connection.receiver.as_ref());
         receiver.is_some_and(|receiver| !receiver.is_empty())
-    }
-
-    /// Readies the bell for a sleep of the loop.
-    pub fn arm(&self) {
-        self.bell.arm();
     }
 
     /// When a close is overdue.
