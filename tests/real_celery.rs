@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::agent::{SOON, Setup, start, subscription, with};
 use support::api::FakeApi;
-use support::celery::Worker;
+use support::celery::{Line, Worker};
 use support::publisher::Publisher;
 use support::rabbitmq::shared;
+use support::redis::Redis;
 use support::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -108,13 +109,31 @@ fn a_task_becomes_one_document_with_its_whole_history() {
 #[test]
 fn a_live_worker_is_followed() {
     let vhost = shared().vhost("live");
+    follows(Line::Newest, &vhost.url());
+}
+
+#[test]
+fn a_live_worker_is_followed_over_redis() {
+    let redis = Redis::start();
+    follows(Line::Newest, &format!("{}/0", redis.url()));
+}
+
+#[test]
+fn a_live_worker_of_2022_is_followed_over_redis() {
+    let redis = Redis::start();
+    follows(Line::FiveTwo, &format!("{}/3", redis.url()));
+}
+
+/// Every event of every task of a worker on that broker is stored once.
+#[track_caller]
+fn follows(line: Line, broker: &str) {
     let api = FakeApi::start();
-    let subscription = subscription(&vhost.url(), &api.url());
+    let subscription = subscription(broker, &api.url());
     let mut agent = start(&with(
         subscription,
         &json!({"batch_max_window_in_seconds": 0.2}),
     ));
-    let mut worker = Worker::start(&vhost.url());
+    let mut worker = Worker::start_line(line, broker);
     let [added, reserved, charged] = run_tasks(&worker);
     worker.stop();
     // However the batches fell, no event is missing and none came twice.

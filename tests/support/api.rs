@@ -255,6 +255,11 @@ impl FakeApi {
         lock(&self.state.stored).clone()
     }
 
+    /// How many documents the agent was told are stored, whatever their ids.
+    pub fn stored_count(&self) -> usize {
+        lock(&self.state.stored).len()
+    }
+
     /// How many stored events each id has: the sum of `events_count`.
     pub fn events_by_id(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();

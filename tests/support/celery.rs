@@ -13,21 +13,35 @@ use super::wait::poll;
 /// Python starts, imports Celery and connects: seconds, on a busy machine more.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// Which Celery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    Newest,
+    /// Of 2022, and still what many sites run.
+    FiveTwo,
+}
+
 /// A worker process. Dropping it kills it.
 pub struct Worker {
     group: Group,
     folder: TempDir,
+    line: Line,
     broker: String,
 }
 
 impl Worker {
     /// Starts a worker on `broker` and waits until it takes tasks.
     pub fn start(broker: &str) -> Worker {
+        Worker::start_line(Line::Newest, broker)
+    }
+
+    /// The same with a Celery of that line.
+    pub fn start_line(line: Line, broker: &str) -> Worker {
         let folder = tempfile::tempdir().expect("a temporary folder");
         keep_folder(folder.path());
         let log = fs::File::create(folder.path().join("log")).expect("the folder is writable");
         let group = Group::spawn(
-            celery(broker)
+            celery(line, broker)
                 .args([
                     "worker",
                     "--task-events",
@@ -46,6 +60,7 @@ impl Worker {
         let mut worker = Worker {
             group,
             folder,
+            line,
             broker: broker.to_owned(),
         };
         let ready = poll(START_LIMIT, || {
@@ -59,7 +74,7 @@ impl Worker {
 
     /// Sends a task and gives its id. `args` and `kwargs` are JSON.
     pub fn send(&self, task: &str, args: &str, kwargs: &str) -> String {
-        let output = celery(&self.broker)
+        let output = celery(self.line, &self.broker)
             .args(["call", task, "--args", args, "--kwargs", kwargs])
             .output()
             .expect("the client starts");
@@ -82,12 +97,13 @@ impl Worker {
 }
 
 /// `python -m celery` with the application that the demo uses, too.
-fn celery(broker: &str) -> Command {
-    let python = venv().join("bin/python");
+fn celery(line: Line, broker: &str) -> Command {
+    let venv = venv(line);
+    let python = venv.join("bin/python");
     assert!(
         python.exists(),
         "no Python environment with Celery in {}: run scripts/test, which sets it up",
-        venv().display()
+        venv.display()
     );
     let tasks = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/parts");
     let mut command = Command::new(python);
@@ -103,7 +119,15 @@ fn celery(broker: &str) -> Command {
 }
 
 /// Where scripts/setup puts it.
-fn venv() -> PathBuf {
+fn venv(line: Line) -> PathBuf {
+    let mut folder = newest_venv().into_os_string();
+    if line == Line::FiveTwo {
+        folder.push("-5.2");
+    }
+    folder.into()
+}
+
+fn newest_venv() -> PathBuf {
     let from = |name: &str| std::env::var_os(name).map(PathBuf::from);
     from("LEEK_AGENT_TEST_VENV")
         .or_else(|| Some(from("XDG_CACHE_HOME")?.join("leek-agent/venv")))

@@ -1,4 +1,4 @@
-//! Real parts for the tests: a private RabbitMQ, a Celery worker, the agent's own binary, and a
+//! Real parts for the tests: private RabbitMQ and Redis, a Celery worker, the agent's own binary, and a
 //! Leek API that can be told how to misbehave. Nothing here knows how the agent works inside.
 //!
 //! Every process that is started here is watched by [`keeper`]: a panic, a kill or Ctrl-C leaves
@@ -15,5 +15,6 @@ pub mod keeper;
 pub mod proxy;
 pub mod publisher;
 pub mod rabbitmq;
+pub mod redis;
 pub mod relay;
 pub mod wait;
