@@ -623,9 +623,10 @@ fn the_examples_are_true() {
         fs::write(&path, text).expect("written");
         path
     };
-    let keys: [(&str, &Path); 2] = [
+    let keys: [(&str, &Path); 3] = [
         ("/etc/leek-agent/packing.key", &key),
         ("/etc/leek-agent/robots.key", &key),
+        ("/etc/leek-agent/welding.key", &key),
     ];
     let list = place("subscriptions.example.json", &keys);
     let options: [(&str, &Path); 2] = [
@@ -646,6 +647,6 @@ fn the_examples_are_true() {
         .iter()
         .map(|s| s.name.as_str())
         .collect();
-    assert_eq!(names, ["packing-prod", "robots-staging"]);
+    assert_eq!(names, ["packing-prod", "robots-staging", "welding-prod"]);
     assert_eq!(options.config.subscriptions[1].brokers.len(), 2);
 }
