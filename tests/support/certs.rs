@@ -122,7 +122,8 @@ pub fn server_config(pair: &Pair, clients: Option<&Authority>) -> Arc<ServerConf
             builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
         }
     };
-    let chain = vec![CertificateDer::from_pem_file(&pair.cert).expect("a certificate")];
+    let chain = CertificateDer::pem_file_iter(&pair.cert).expect("a file");
+    let chain = chain.map(|one| one.expect("a certificate")).collect();
     let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
     Arc::new(builder.with_single_cert(chain, key).expect("a pair"))
 }
