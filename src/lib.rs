@@ -1,6 +1,6 @@
 //! leek-agent: consumes Celery events beside an isolated broker and posts Leek documents.
 //!
-//! The modules stand in reading order; imports go one way, `runtime → shells → core`
+//! The groups of modules stand in reading order; imports go one way, `runtime → shells → core`
 //! (ARCHITECTURE.md). Nothing here chooses an exit code: `main` alone does.
 
 // What the agent was told.
@@ -18,7 +18,7 @@ pub mod secret;
 pub mod signal;
 pub mod tls;
 
-// The core, in the order data flows: pure, `now` comes in as an argument.
+// The core: pure, `now` comes in as an argument. ARCHITECTURE.md has it in the order data flows.
 pub mod delivery;
 pub mod document;
 pub mod event;
