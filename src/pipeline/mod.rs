@@ -16,8 +16,10 @@
 
 pub mod backoff;
 pub mod batch;
+mod ending;
 pub mod gate;
 pub mod intake;
+mod io;
 pub mod ledger;
 pub mod link;
 pub mod report;
@@ -26,13 +28,14 @@ mod settle;
 pub mod verdict;
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::batch::{Batch, BatchId};
+use self::ending::{DRAIN_QUIET, Drain, Mode};
 use self::gate::{Gate, Pace, Waiting};
 use self::intake::{Intake, Step};
+pub use self::io::{Input, Output};
 use self::ledger::Ledger;
 use self::link::{Link, LinkAction, Loss};
 use self::report::{Report, Reports};
@@ -40,89 +43,7 @@ use self::ring::Full;
 use self::verdict::Verdict;
 use crate::clock::Now;
 use crate::config::Subscription;
-use crate::delivery::{Delivery, DeliveryTag, Epoch, Guarantee};
-use crate::document::Body;
-
-/// A drain asks the broker for the queue's length once nothing has arrived for this long.
-const DRAIN_QUIET: Duration = Duration::from_millis(200);
-
-/// What happened outside.
-#[derive(Debug)]
-pub enum Input {
-    /// The broker connection is set up and may be told to consume.
-    SourceUp(Epoch),
-    /// The broker connection is gone, or never came up. `heard` is when it last gave a sign of
-    /// life, where the source knows that.
-    SourceDown {
-        epoch: Epoch,
-        reason: String,
-        heard: Option<Instant>,
-    },
-    /// The queue's length, as asked for by `Output::CountQueue`.
-    QueueLength { epoch: Epoch, messages: u64 },
-    /// The probe's answer.
-    Probed(Result<(), Verdict>),
-    /// A post's answer.
-    Uploaded { batch: BatchId, verdict: Verdict },
-    /// Stop once the queue is empty and everything is delivered.
-    Drain,
-    /// Stop consuming, deliver what is here, then close.
-    Stop,
-    /// The time for a stop is over: close at once.
-    GiveUp,
-}
-
-/// What is to be done outside, in this order.
-#[derive(Debug)]
-pub enum Output {
-    /// Connect to that broker of the subscription's list, and set up.
-    Connect { epoch: Epoch, broker: usize },
-    /// Give up a connection that did not come up in time.
-    Abandon { epoch: Epoch },
-    /// Start consuming on the connection that is up.
-    Consume { epoch: Epoch },
-    /// Ask how many messages wait in the queue.
-    CountQueue { epoch: Epoch },
-    /// Ask whether the API is well.
-    Probe,
-    /// Post those documents of the body.
-    Upload {
-        batch: BatchId,
-        body: Arc<Body>,
-        documents: Range<usize>,
-    },
-    /// Acknowledge every message up to and including this one.
-    Settle { epoch: Epoch, through: DeliveryTag },
-    /// Close the connection; `SourceDown` follows.
-    Close { epoch: Epoch },
-    /// Tell people.
-    Report(Report),
-    /// Nothing more will come: everything is closed.
-    Stopped,
-    /// Nothing to do before then, unless something happens outside.
-    Wait(Option<Instant>),
-}
-
-/// How far the pipeline is from its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Running,
-    Draining(Drain),
-    /// No further delivery is taken.
-    Stopping,
-    /// Everything is settled or given up; the connection closes.
-    Closing,
-    Stopped,
-}
-
-/// What a drain knows of the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drain {
-    /// Not known to be empty; ask at that time.
-    AskAt(Instant),
-    Asked,
-    Empty,
-}
+use crate::delivery::{Delivery, Epoch, Guarantee};
 
 /// See the module's text.
 pub struct Pipeline {
@@ -361,16 +282,6 @@ impl Pipeline {
         }
     }
 
-    fn queue_length(&mut self, epoch: Epoch, messages: u64, now: Instant) {
-        if epoch != self.link.epoch() || self.mode != Mode::Draining(Drain::Asked) {
-            return;
-        }
-        self.mode = Mode::Draining(match messages {
-            0 => Drain::Empty,
-            _ => Drain::AskAt(now + DRAIN_QUIET),
-        });
-    }
-
     // --- the API's side
 
     fn upload(&mut self, now: Instant) {
@@ -476,104 +387,6 @@ impl Pipeline {
     fn api_answered(&mut self) {
         if self.gate.answered() {
             self.reports.push(Report::ApiWell);
-        }
-    }
-
-    // --- the end
-
-    fn drain(&mut self, now: Instant) {
-        if self.mode == Mode::Running {
-            self.mode = Mode::Draining(Drain::AskAt(now + DRAIN_QUIET));
-        }
-    }
-
-    /// Forgets what a drain knew of the queue, and asks at that time.
-    fn ask_queue_at(&mut self, at: Instant) {
-        if let Mode::Draining(drain) = &mut self.mode {
-            *drain = Drain::AskAt(at);
-        }
-    }
-
-    fn stop(&mut self, now: Instant) {
-        if !matches!(self.mode, Mode::Running | Mode::Draining(_)) {
-            return;
-        }
-        self.mode = Mode::Stopping;
-        self.gate.hurry(now);
-        if self.guarantee == Guarantee::AgentOwes {
-            // There is nothing to ack later: stop listening, then deliver what was heard.
-            self.close_link();
-        }
-    }
-
-    /// Closes at once. What waits in the ring has nobody else who keeps it: it is dropped.
-    fn give_up(&mut self) {
-        if self.guarantee == Guarantee::AgentOwes {
-            while self.intake.drop_oldest(&mut self.ledger, &mut self.reports) {}
-        }
-        self.close();
-    }
-
-    fn close(&mut self) {
-        if matches!(self.mode, Mode::Closing | Mode::Stopped) {
-            return;
-        }
-        self.mode = Mode::Closing;
-        self.close_link();
-    }
-
-    fn close_link(&mut self) {
-        self.outbox.extend(self.link.close().map(Output::from));
-    }
-
-    /// Nothing that was taken is unsettled.
-    fn is_settled(&self) -> bool {
-        self.batches.is_empty()
-            && self.orphans.is_empty()
-            && !self.intake.has_open_batch()
-            && !self.intake.has_backlog()
-    }
-
-    /// Nothing more will be taken.
-    fn is_deaf(&self) -> bool {
-        self.guarantee == Guarantee::BrokerKeeps || self.link.is_closed()
-    }
-
-    /// A drained queue ends the run; of a broker that keeps nothing, the last words are taken.
-    fn stop_listening(&mut self, now: Instant) {
-        match self.guarantee {
-            Guarantee::BrokerKeeps => self.close(),
-            Guarantee::AgentOwes => self.stop(now),
-        }
-    }
-
-    fn finish(&mut self, now: Instant) {
-        match self.mode {
-            Mode::Draining(Drain::AskAt(at))
-                if now >= at && self.link.is_consuming() && !self.intake.has_backlog() =>
-            {
-                self.mode = Mode::Draining(Drain::Asked);
-                self.outbox.push_back(Output::CountQueue {
-                    epoch: self.link.epoch(),
-                });
-            }
-            Mode::Draining(Drain::Empty) if self.is_settled() => self.stop_listening(now),
-            Mode::Stopping if self.is_settled() && self.is_deaf() => self.close(),
-            _ => {}
-        }
-        if self.mode == Mode::Closing && self.link.is_closed() {
-            self.mode = Mode::Stopped;
-            self.outbox.push_back(Output::Stopped);
-        }
-    }
-}
-
-impl From<LinkAction> for Output {
-    fn from(action: LinkAction) -> Self {
-        match action {
-            LinkAction::Connect { epoch, broker } => Output::Connect { epoch, broker },
-            LinkAction::Abandon { epoch } => Output::Abandon { epoch },
-            LinkAction::Close { epoch } => Output::Close { epoch },
         }
     }
 }

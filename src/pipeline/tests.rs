@@ -1,9 +1,11 @@
 //! The pipeline driven by hand: one broker connection, an API that answers as told.
 
+use std::time::Duration;
+
 use super::*;
 use crate::clock;
 use crate::config::{AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login};
-use crate::delivery::Payload;
+use crate::delivery::{DeliveryTag, Payload};
 use crate::document::Validation;
 use crate::secret::Secret;
 

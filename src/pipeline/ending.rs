@@ -1,0 +1,137 @@
+//! How a pipeline ends: drained, stopped, or given up.
+//!
+//! ```text
+//!  running ── drain ──► draining ── queue empty, all settled ─┐
+//!     │                    │                                  ▼
+//!     └─────── stop ───────┴──► stopping ── all settled ──► closing ── closed ──► stopped
+//!                                  └──────── given up ────────▲
+//! ```
+//!
+//! Behind a broker that keeps nothing, stopping hangs up first and then delivers what was heard.
+
+use std::time::{Duration, Instant};
+
+use super::{Output, Pipeline};
+use crate::delivery::{Epoch, Guarantee};
+
+/// A drain asks the broker for the queue's length once nothing has arrived for this long.
+pub(super) const DRAIN_QUIET: Duration = Duration::from_millis(200);
+
+/// How far the pipeline is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Running,
+    Draining(Drain),
+    /// No further delivery is taken.
+    Stopping,
+    /// Everything is settled or given up; the connection closes.
+    Closing,
+    Stopped,
+}
+
+/// What a drain knows of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// Not known to be empty; ask at that time.
+    AskAt(Instant),
+    Asked,
+    Empty,
+}
+
+impl Pipeline {
+    pub(super) fn queue_length(&mut self, epoch: Epoch, messages: u64, now: Instant) {
+        if epoch != self.link.epoch() || self.mode != Mode::Draining(Drain::Asked) {
+            return;
+        }
+        self.mode = Mode::Draining(match messages {
+            0 => Drain::Empty,
+            _ => Drain::AskAt(now + DRAIN_QUIET),
+        });
+    }
+
+    pub(super) fn drain(&mut self, now: Instant) {
+        if self.mode == Mode::Running {
+            self.mode = Mode::Draining(Drain::AskAt(now + DRAIN_QUIET));
+        }
+    }
+
+    /// Forgets what a drain knew of the queue, and asks at that time.
+    pub(super) fn ask_queue_at(&mut self, at: Instant) {
+        if let Mode::Draining(drain) = &mut self.mode {
+            *drain = Drain::AskAt(at);
+        }
+    }
+
+    pub(super) fn stop(&mut self, now: Instant) {
+        if !matches!(self.mode, Mode::Running | Mode::Draining(_)) {
+            return;
+        }
+        self.mode = Mode::Stopping;
+        self.gate.hurry(now);
+        if self.guarantee == Guarantee::AgentOwes {
+            // There is nothing to ack later: stop listening, then deliver what was heard.
+            self.close_link();
+        }
+    }
+
+    /// Closes at once. What waits in the ring has nobody else who keeps it: it is dropped.
+    pub(super) fn give_up(&mut self) {
+        if self.guarantee == Guarantee::AgentOwes {
+            while self.intake.drop_oldest(&mut self.ledger, &mut self.reports) {}
+        }
+        self.close();
+    }
+
+    fn close(&mut self) {
+        if matches!(self.mode, Mode::Closing | Mode::Stopped) {
+            return;
+        }
+        self.mode = Mode::Closing;
+        self.close_link();
+    }
+
+    fn close_link(&mut self) {
+        self.outbox.extend(self.link.close().map(Output::from));
+    }
+
+    /// Nothing that was taken is unsettled.
+    fn is_settled(&self) -> bool {
+        self.batches.is_empty()
+            && self.orphans.is_empty()
+            && !self.intake.has_open_batch()
+            && !self.intake.has_backlog()
+    }
+
+    /// Nothing more will be taken.
+    fn is_deaf(&self) -> bool {
+        self.guarantee == Guarantee::BrokerKeeps || self.link.is_closed()
+    }
+
+    /// A drained queue ends the run; of a broker that keeps nothing, the last words are taken.
+    fn stop_listening(&mut self, now: Instant) {
+        match self.guarantee {
+            Guarantee::BrokerKeeps => self.close(),
+            Guarantee::AgentOwes => self.stop(now),
+        }
+    }
+
+    pub(super) fn finish(&mut self, now: Instant) {
+        match self.mode {
+            Mode::Draining(Drain::AskAt(at))
+                if now >= at && self.link.is_consuming() && !self.intake.has_backlog() =>
+            {
+                self.mode = Mode::Draining(Drain::Asked);
+                self.outbox.push_back(Output::CountQueue {
+                    epoch: self.link.epoch(),
+                });
+            }
+            Mode::Draining(Drain::Empty) if self.is_settled() => self.stop_listening(now),
+            Mode::Stopping if self.is_settled() && self.is_deaf() => self.close(),
+            _ => {}
+        }
+        if self.mode == Mode::Closing && self.link.is_closed() {
+            self.mode = Mode::Stopped;
+            self.outbox.push_back(Output::Stopped);
+        }
+    }
+}
