@@ -16,6 +16,7 @@ pub mod logging;
 pub mod process_title;
 pub mod secret;
 pub mod signal;
+pub mod small_file;
 pub mod tls;
 
 // The core: pure, `now` comes in as an argument. ARCHITECTURE.md has it in the order data flows.

@@ -4,8 +4,6 @@
 //! Files are read once, when a [`ClientConfig`] is made; no socket is touched here.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +12,8 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ConfigBuilder, RootCertStore, WantsVerifier};
+
+use crate::small_file;
 
 mod failure;
 
@@ -27,9 +27,6 @@ const SYSTEM_ROOTS: [&str; 5] = [
     "/etc/ssl/cert.pem",                  // OpenWrt
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // CentOS
 ];
-
-/// A system's bundle has some 250 KB; this keeps a name such as /dev/zero harmless.
-const FILE_MAX: u64 = 4 * 1024 * 1024;
 
 /// Servers whose sessions are remembered, about 4 KB each: a subscription has one API and a broker
 /// or two.
@@ -293,7 +290,7 @@ fn read_identity(cert: &Path, key: &Path, faults: &mut Vec<TlsFault>) -> Option<
 
 /// At least one certificate; `Err` is what was expected instead.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = read(path)?;
+    let text = small_file::read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if found.is_empty() => Err(
@@ -305,7 +302,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let text = read(path)?;
+    let text = small_file::read(path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         pem::Error::NoItemsFound if is_encrypted(&text) => {
             "expected a key without a passphrase, this one is encrypted".to_owned()
@@ -321,21 +318,4 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 fn is_encrypted(text: &[u8]) -> bool {
     let mark = b"BEGIN ENCRYPTED PRIVATE KEY";
     text.windows(mark.len()).any(|window| window == mark)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    read_bounded(path).map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.split(" (os error").next().unwrap_or_default();
-        format!(
-            "expected a file that can be read: {}",
-            reason.to_lowercase()
-        )
-    })
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

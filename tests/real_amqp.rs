@@ -25,17 +25,6 @@ fn parts(name: &str) -> (Vhost<'static>, FakeApi, Value) {
     (vhost, api, subscription)
 }
 
-#[track_caller]
-fn wait_depth(vhost: &Vhost, ready: u64, unacked: u64) {
-    let wanted = Depth { ready, unacked };
-    let reached = poll(SOON, || (vhost.depth(QUEUE) == wanted).then_some(()));
-    assert!(
-        reached.is_some(),
-        "{:?}, not {wanted:?}",
-        vhost.depth(QUEUE)
-    );
-}
-
 // ── What is delivered ──────────────────────────────────────────────────────────────────────────
 
 #[test]
@@ -47,7 +36,7 @@ fn twenty_thousand_single_events_arrive_exactly_once() {
     api.wait_ids(LONG, 20_000);
     agent.stop().assert_all_delivered(20_000);
     api.assert_exactly_once(0..20_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 #[test]
@@ -70,7 +59,7 @@ fn twenty_thousand_events_in_lists_arrive_exactly_once() {
     api.wait_ids(LONG, 20_000);
     agent.stop().assert_all_delivered(20_000);
     api.assert_exactly_once(0..20_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 #[test]
@@ -83,7 +72,7 @@ fn an_idle_tail_is_flushed_by_its_window() {
     ));
     publisher.send(0, 3);
     api.wait_ids(SOON, 3);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     agent.stop().assert_all_delivered(3);
     api.assert_exactly_once(0..3);
 }
@@ -119,7 +108,7 @@ fn bad_messages_are_counted_and_harm_no_neighbour() {
     publisher.confirm();
     let mut agent = start(&subscription);
     api.wait_ids(SOON, 12);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     let ledger = agent.stop();
     assert_eq!((ledger.delivered, ledger.invalid), (12, 10), "{ledger:?}");
     api.assert_exactly_once(0..12);
@@ -146,7 +135,7 @@ fn event_types_without_a_state_are_filtered() {
     api.wait_ids(SOON, 2);
     let ledger = agent.stop();
     assert_eq!((ledger.delivered, ledger.filtered), (2, 1), "{ledger:?}");
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 #[test]
@@ -161,7 +150,7 @@ fn a_message_of_seventeen_megabytes_is_invalid_and_costs_no_memory() {
     publisher.confirm();
     let mut agent = start(&subscription);
     api.wait_ids(SOON, 2);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     let peak = agent.peak_rss_kib();
     let ledger = agent.stop();
     assert_eq!((ledger.delivered, ledger.invalid), (2, 1), "{ledger:?}");
@@ -266,10 +255,10 @@ fn nothing_is_acked_before_it_is_stored() {
     let mut agent = start(&subscription);
     publisher.send(0, 500);
     wait_until(SOON, "the API was asked", || api.post_count() >= 1);
-    wait_depth(&vhost, 0, 500);
+    vhost.wait_depth(QUEUE, 0, 500);
     api.always(Answer::Stored);
     api.wait_ids(SOON, 500);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     agent.stop().assert_all_delivered(500);
     api.assert_exactly_once(0..500);
 }
@@ -281,7 +270,7 @@ fn prefetch_bounds_what_the_agent_holds() {
     publisher.send(0, 3_000);
     api.always(Answer::unavailable());
     let mut agent = start(&subscription);
-    wait_depth(&vhost, 2_000, 1_000);
+    vhost.wait_depth(QUEUE, 2_000, 1_000);
     assert!(holds_for(Duration::from_secs(1), || vhost
         .depth(QUEUE)
         .unacked
@@ -341,7 +330,7 @@ fn uploads_run_side_by_side_up_to_the_pool_size() {
     agent.stop().assert_all_delivered(1_000);
     assert_eq!(api.most_at_once(), 3);
     api.assert_exactly_once(0..1_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 // ── Start and stop ─────────────────────────────────────────────────────────────────────────────
@@ -356,7 +345,7 @@ fn drain_ends_with_everything_delivered() {
     assert_eq!(agent.wait_exit(LONG), 0);
     agent.ledger("shop-qa").assert_all_delivered(3_000);
     api.assert_exactly_once(0..3_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 #[test]
@@ -377,14 +366,14 @@ fn drain_that_cannot_deliver_ends_at_its_deadline_with_75() {
     let (code, agent) = setup.args(&["run", "--drain", "--for", "5s"]).run();
     assert_eq!(code, 75);
     assert_eq!(agent.ledger("shop-qa").delivered, 0);
-    wait_depth(&vhost, 100, 0);
+    vhost.wait_depth(QUEUE, 100, 0);
 
     // The same where not even the health check is answered.
     api.health(Answer::Close);
     let setup = Setup::new(&[subscription]);
     let (code, _) = setup.args(&["run", "--drain", "--for", "3s"]).run();
     assert_eq!(code, 75);
-    wait_depth(&vhost, 100, 0);
+    vhost.wait_depth(QUEUE, 100, 0);
 }
 
 #[test]
@@ -432,11 +421,11 @@ fn sigterm_flushes_what_waits_for_its_window() {
         &json!({"batch_max_window_in_seconds": 20}),
     ));
     publisher.send(0, 5);
-    wait_depth(&vhost, 0, 5);
+    vhost.wait_depth(QUEUE, 0, 5);
     assert_eq!(api.post_count(), 0);
     agent.stop().assert_all_delivered(5);
     api.assert_exactly_once(0..5);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 #[test]
@@ -455,7 +444,7 @@ fn a_stop_gives_up_on_a_silent_api_and_a_second_sigterm_at_once() {
         agent.ledger("shop-qa").pending + agent.ledger("shop-qa").returned,
         5
     );
-    wait_depth(&vhost, 5, 0);
+    vhost.wait_depth(QUEUE, 5, 0);
 
     let mut agent = start(&with(
         support::agent::subscription(&vhost.url(), &api.url()),
@@ -470,7 +459,7 @@ fn a_stop_gives_up_on_a_silent_api_and_a_second_sigterm_at_once() {
     });
     agent.sigterm();
     assert_eq!(agent.wait_exit(Duration::from_secs(3)), 75);
-    wait_depth(&vhost, 5, 0);
+    vhost.wait_depth(QUEUE, 5, 0);
 }
 
 #[test]

@@ -37,17 +37,6 @@ fn parts(name: &str) -> (Vhost<'static>, FakeApi, Value) {
     parts_on(shared(), name)
 }
 
-#[track_caller]
-fn wait_depth(vhost: &Vhost, ready: u64, unacked: u64) {
-    let wanted = Depth { ready, unacked };
-    let reached = poll(SOON, || (vhost.depth(QUEUE) == wanted).then_some(()));
-    assert!(
-        reached.is_some(),
-        "{:?}, not {wanted:?}",
-        vhost.depth(QUEUE)
-    );
-}
-
 // ── The agent dies ─────────────────────────────────────────────────────────────────────────────
 
 #[test]
@@ -64,7 +53,7 @@ fn a_killed_agent_loses_nothing() {
     let ledger = agent.stop();
     assert_eq!(ledger.received, ledger.delivered, "{ledger:?}");
     api.assert_nothing_missing(0..10_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 #[test]
@@ -83,7 +72,7 @@ fn an_agent_takes_over_from_a_killed_one() {
     let ledger = survivor.stop();
     assert_eq!(ledger.received, ledger.delivered, "{ledger:?}");
     api.assert_nothing_missing(0..10_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 // ── The API is not well ────────────────────────────────────────────────────────────────────────
@@ -106,7 +95,7 @@ fn survives(name: &str, answer: &Answer, times: usize) -> FakeApi {
     api.wait_ids(LONG, 1_000);
     agent.stop().assert_all_delivered(1_000);
     api.assert_exactly_once(0..1_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     api
 }
 
@@ -174,7 +163,7 @@ fn a_wrong_key_holds_everything_until_it_is_mended() {
         Some("error"),
         "{said}"
     );
-    wait_depth(&vhost, 0, 200);
+    vhost.wait_depth(QUEUE, 0, 200);
     api.always(Answer::Stored);
     // The backoff's slow end is 60 s.
     api.wait_ids(LONG, 200);
@@ -192,7 +181,7 @@ fn documents_that_are_refused_by_name_do_not_hold_the_others() {
     api.always(Answer::Partial(vec![uuid(3), uuid(70)]));
     let mut agent = start(&subscription);
     api.wait_ids(SOON, 98);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     let ledger = agent.stop();
     assert_eq!(
         (ledger.delivered, ledger.quarantined),
@@ -213,7 +202,7 @@ fn a_batch_that_is_too_large_is_halved() {
     });
     let mut agent = start(&subscription);
     api.wait_ids(LONG, 500);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     agent.stop().assert_all_delivered(500);
     api.assert_exactly_once(0..500);
 }
@@ -285,7 +274,7 @@ fn a_killed_broker_is_found_again() {
     agent.wait_complaint(SOON, &["broker", "connection", "disconnect"]);
     rabbit.start_node();
     api.wait_ids(LONG, 5_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     agent.stop();
     api.assert_nothing_missing(0..5_000);
 }
@@ -303,7 +292,7 @@ fn a_frozen_broker_neither_loses_events_nor_blocks_a_stop() {
     rabbit.sigcont();
     publisher.send(500, 500);
     api.wait_ids(SOON, 1_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     rabbit.sigstop();
     agent.sigterm();
     // All is delivered; the goodbye to a broker that does not answer has its bound
@@ -341,7 +330,7 @@ fn a_deleted_queue_is_declared_again() {
     let mut agent = start(&subscription);
     publisher.send(0, 100);
     api.wait_ids(SOON, 100);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     vhost.delete_queue(QUEUE);
     wait_until(SOON, "the agent consumes again", || {
         vhost.consumers(QUEUE) == 1
@@ -360,7 +349,7 @@ fn acks_that_a_dead_connection_owes_are_not_given_to_the_next() {
     let mut agent = start(&subscription);
     publisher.send(0, 300);
     wait_until(SOON, "an upload failed", || api.post_count() >= 1);
-    wait_depth(&vhost, 0, 300);
+    vhost.wait_depth(QUEUE, 0, 300);
     // The broker closes the connection by force; what was unacked comes again on the next.
     shared().eval(&format!(
         "[rabbit_networking:close_connection(P, \"test\") || \
@@ -373,7 +362,7 @@ fn acks_that_a_dead_connection_owes_are_not_given_to_the_next() {
     agent.wait_complaint(SOON, &["closed", "connection", "320"]);
     api.always(Answer::Stored);
     api.wait_ids(LONG, 300);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     agent.stop();
     api.assert_nothing_missing(0..300);
 }

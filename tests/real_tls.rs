@@ -14,9 +14,9 @@ use support::api::FakeApi;
 use support::certs::{Authority, Order, Pair};
 use support::keeper::lock;
 use support::publisher::{Publisher, QUEUE};
-use support::rabbitmq::{Depth, PASSWORD, Rabbit, USER, Vhost};
+use support::rabbitmq::{PASSWORD, Rabbit, USER, Vhost};
 use support::relay::Relay;
-use support::wait::{poll, wait_until};
+use support::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(90);
 
@@ -74,17 +74,6 @@ impl Site {
     }
 }
 
-#[track_caller]
-fn wait_depth(vhost: &Vhost<'_>, ready: u64, unacked: u64) {
-    let wanted = Depth { ready, unacked };
-    let reached = poll(SOON, || (vhost.depth(QUEUE) == wanted).then_some(()));
-    assert!(
-        reached.is_some(),
-        "{:?}, not {wanted:?}",
-        vhost.depth(QUEUE)
-    );
-}
-
 /// What `check` says in the end: its exit code and its text, without secrets.
 fn check(subscription: Value) -> (i32, String) {
     let (code, agent) = Setup::new(&[subscription]).args(&["check"]).run();
@@ -127,7 +116,7 @@ fn events_arrive_when_broker_and_api_speak_tls_and_want_certificates() {
     agent.wait_started();
     publisher.send(0, 20_000);
     api.wait_ids(LONG, 20_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     agent.stop().assert_all_delivered(20_000);
     api.assert_exactly_once(0..20_000);
     for secret in [PASSWORD, "not-for-the-log", "PRIVATE KEY"] {
@@ -150,7 +139,7 @@ fn a_message_larger_than_every_buffer_passes() {
     publisher.send(1, 100);
     api.wait_ids(SOON, 101);
     agent.stop().assert_all_delivered(101);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 #[test]
@@ -192,7 +181,7 @@ fn certificates_log_in_without_a_password() {
         let unknown = with(known, &json!({"tls": site.mutual("stranger")}));
         assert_says(unknown, "broker", &["no user for the client certificate"]);
     }
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
     // With a user in the URL the certificate is shown and the password counts.
     let changes = json!({"tls": site.mutual("stranger")});
     let (code, text) = check(with(site.subscription(&vhost, &api), &changes));
@@ -345,7 +334,7 @@ fn a_broker_killed_under_tls_loses_nothing() {
     let ledger = agent.stop();
     assert_eq!(ledger.pending, 0, "{ledger:?}");
     api.assert_nothing_missing(0..5_000);
-    wait_depth(&vhost, 0, 0);
+    vhost.wait_depth(QUEUE, 0, 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::config::read_text_file;
+use crate::small_file;
 
 /// One word of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ fn words_of_file(file: &str) -> Result<Vec<Word>, String> {
     if file.is_empty() {
         return Err("@: expected a file's name after it".into());
     }
-    let text = read_text_file(file).map_err(|error| format!("@{file}: {error}"))?;
+    let text = small_file::read_text(file.as_ref()).map_err(|error| format!("@{file}: {error}"))?;
     let name = Path::new(file).display();
     let lines = split(&text).map_err(|line| format!("{name}:{line}: a quote is not closed"))?;
     lines

@@ -9,8 +9,9 @@ use super::arrange::Given;
 use super::options::{self, OPTIONS};
 use crate::config::environment::{Env, parse_switch};
 use crate::config::fault::{Fault, Report, kind, quoted};
-use crate::config::{raw, read_text_file};
+use crate::config::raw;
 use crate::nearest::nearest;
+use crate::small_file;
 
 /// Who has to mend a fault: the one who typed, or the one who configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +161,7 @@ impl<'a> Layers<'a> {
 
 /// The keys of a configuration file.
 fn config_file(found: &Found) -> Result<Map<String, Value>, Fault> {
-    let text = read_text_file(&found.text)
+    let text = small_file::read_text(found.text.as_ref())
         .map_err(|expected| Fault::new(&found.place, quoted(&found.text), expected))?;
     match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
         Ok(Value::Object(keys)) => Ok(keys),

@@ -13,10 +13,11 @@ use crate::command::{sink, transform};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
 use crate::config::proxy::Proxies;
-use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, read_text_file, url};
+use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, url};
 use crate::document::Validation;
 use crate::logging;
 use crate::secret::Secret;
+use crate::small_file;
 
 /// The list itself, as Leek passes it.
 const SUBSCRIPTIONS: &str = "LEEK_AGENT_SUBSCRIPTIONS";
@@ -246,7 +247,7 @@ impl Meaning<'_> {
         let Some(found) = self.layers.text("subscriptions", typed) else {
             return Some(None);
         };
-        match read_text_file(&found.text) {
+        match small_file::read_text(found.text.as_ref()) {
             Ok(text) => {
                 let source = found.text;
                 Some(Some(Listed { source, text }))

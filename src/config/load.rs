@@ -2,9 +2,7 @@
 //! for all subscriptions. Knows nothing of options and their precedence; that is `cli`'s.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::{HEADER_EXPECTED, LeekEnvironment, is_header_text};
@@ -12,10 +10,8 @@ use super::fault::{Fault, Report};
 use super::proxy::Proxies;
 use super::{Config, Mode, check, raw};
 use crate::secret::Secret;
+use crate::small_file;
 use crate::tls::{ClientTls, TlsError, TlsSettings};
-
-/// No file that the agent reads at start is larger; keeps a name such as /dev/zero harmless.
-const FILE_MAX: u64 = 16 * 1024 * 1024;
 
 const NO_SUBSCRIPTIONS: [&str; 5] = [
     "no subscriptions: leek-agent does not know which broker to read",
@@ -114,27 +110,9 @@ fn open_once(opened: &RefCell<Opened>, settings: &TlsSettings) -> Result<ClientT
     result
 }
 
-/// Reads a text file that belongs to the configuration, or says what was expected of it.
-pub fn read_text_file(path: &str) -> Result<String, String> {
-    read_bounded(path).map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.split(" (os error").next().unwrap_or_default();
-        format!(
-            "expected a file that can be read: {}",
-            reason.to_lowercase()
-        )
-    })
-}
-
-fn read_bounded(path: &str) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(FILE_MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 /// Reads an application key from a file; the newline that editors leave at its end is taken off.
 pub fn read_key_file(path: &str) -> Result<Secret, String> {
-    let text = read_text_file(path)?;
+    let text = small_file::read_text(Path::new(path))?;
     let key = text.trim_end_matches(['\r', '\n']);
     if key.is_empty() {
         return Err("expected a key in the file, it is empty".into());

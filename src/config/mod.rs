@@ -14,7 +14,7 @@ pub mod redis;
 mod tls;
 pub mod url;
 
-pub use load::{Listed, Sources, load, read_key_file, read_text_file};
+pub use load::{Listed, Sources, load, read_key_file};
 
 use std::time::Duration;
 

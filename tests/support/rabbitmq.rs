@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::agent::SOON;
 use super::certs::{Authority, Pair};
 use super::keeper::{Group, keep_folder, lock};
 use super::wait::{poll, wait_until};
@@ -276,6 +277,14 @@ impl Vhost<'_> {
             ready: row[1].parse().expect("a count"),
             unacked: row[2].parse().expect("a count"),
         })
+    }
+
+    /// Waits until `queue` holds exactly that.
+    #[track_caller]
+    pub fn wait_depth(&self, queue: &str, ready: u64, unacked: u64) {
+        let wanted = Depth { ready, unacked };
+        let reached = poll(SOON, || (self.depth(queue) == wanted).then_some(()));
+        assert!(reached.is_some(), "{:?}, not {wanted:?}", self.depth(queue));
     }
 
     /// How many consumers `queue` has.
