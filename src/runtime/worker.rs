@@ -24,9 +24,10 @@ use crate::upload::{self, Endpoint, Job, PostBody, Uploader};
 const MESSAGES_PER_TURN: usize = 256;
 const STEPS_PER_TURN: usize = 512;
 
-/// Messages read in one turn of what no broker keeps, while the ring has room: faster than they are
-/// decoded, since the server cuts a subscriber that leaves too much lying about.
+/// The same of what no broker keeps: it is always read faster than it is decoded, since the server
+/// cuts a subscriber that leaves too much lying about, and faster still while the ring has room.
 const OWED_PER_TURN: usize = 1024;
+const OWED_WITH_ROOM: usize = 4096;
 
 /// What came of the first try at broker and API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +44,8 @@ pub struct Worker {
     pipeline: Pipeline,
     source: Source,
     uploader: Uploader,
-    owes: bool,
-    /// Half of the ring: above it, decoding comes before reading.
+    guarantee: Guarantee,
+    /// Half of the ring: below it, there is room.
     ring_half: usize,
     /// Taken off the receiver when the ring was full.
     held: Option<(Epoch, Message)>,
@@ -81,7 +82,7 @@ impl Worker {
             pipeline: Pipeline::new(subscription, now, fastrand::u64(..)),
             source: Source::new(subscription, Purpose::Consume, ties),
             uploader,
-            owes: subscription.guarantee() == Guarantee::AgentOwes,
+            guarantee: subscription.guarantee(),
             ring_half: subscription.buffer_bytes / 2,
             held: None,
             broker_attempt: Attempt::Pending,
@@ -190,9 +191,10 @@ impl Worker {
     }
 
     fn messages_per_turn(&self) -> usize {
-        match self.owes && self.pipeline.ring_used() < self.ring_half {
-            true => OWED_PER_TURN,
-            false => MESSAGES_PER_TURN,
+        match self.guarantee {
+            Guarantee::BrokerKeeps => MESSAGES_PER_TURN,
+            Guarantee::AgentOwes if self.pipeline.ring_used() < self.ring_half => OWED_WITH_ROOM,
+            Guarantee::AgentOwes => OWED_PER_TURN,
         }
     }
 
