@@ -349,8 +349,8 @@ fn brokers_are_refused_without_their_passwords() {
             "amqp://:********@h: expected brokers of one kind: amqp, redis or sentinel",
         ),
         (
-            "rediss://:hunter2@h/0",
-            "rediss: not supported yet by this version",
+            "rediss://:hunter2@h/x",
+            "rediss://:********@h/x: expected a database's number behind the host",
         ),
         (
             "redis+socket://:hunter2@run/r?virtual_host=1",
@@ -379,9 +379,9 @@ fn brokers_are_refused_without_their_passwords() {
         &["subscriptions[0].broker: a list: expected a broker's URL"],
     );
     check(
-        json!({"broker": "rediss://a;amqp://u:hunter2@h:x"}),
+        json!({"broker": "rediss://a/x;amqp://u:hunter2@h:x"}),
         &[
-            "subscriptions[0].broker: rediss: not supported yet by this version",
+            "subscriptions[0].broker: rediss://a/x: expected a database's number behind the host",
             "subscriptions[0].broker: amqp://u:********@h:x: expected a port from 1 to 65535 after the host; \
              in a password \"@\" is written %40 and \"/\" is written %2F",
         ],
@@ -437,7 +437,7 @@ fn every_fault_of_tls_is_named_at_once() {
     check(
         json!({"tls": {}, "api_tls": "ca.pem"}),
         &[
-            "subscriptions[0].tls: an object: expected a broker that begins with amqps://, since amqp:// is not encrypted",
+            "subscriptions[0].tls: an object: expected a broker that begins with amqps:// or rediss://: others are not encrypted",
             "subscriptions[0].api_tls: a string: expected an object with ca_file, cert_file and key_file",
         ],
     );

@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::agent::{Agent, SOON, Setup, is_complaint, start, subscription, with};
 use support::api::{Answer, FakeApi};
+use support::certs::Authority;
 use support::publisher::{event, uuid};
-use support::redis::{Redis, SERVER_PASSWORD, Sentinels, envelope, wrapped};
+use support::redis::{Redis, SERVER_PASSWORD, Sentinels, envelope, free_port, wrapped};
 use support::wait::{holds_for, poll, wait_until};
 
 /// For many thousands of events in a debug build beside other tests.
@@ -177,6 +178,73 @@ fn check_says_what_is_wrong() {
     let (code, text) = check(&needless);
     assert_eq!(code, 69, "{text}");
     assert!(text.contains("wants no password"), "{text}");
+}
+
+#[test]
+fn tls_is_spoken_and_its_failures_are_told() {
+    let authority = Authority::new("leek-ca");
+    let (server, client) = (authority.server("redis"), authority.client("agent"));
+    let port = free_port();
+    let redis = Redis::start_with(&format!(
+        "tls-port {port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\n\
+         tls-auth-clients yes\n",
+        server.cert.display(),
+        server.key.display(),
+        authority.ca().display(),
+    ));
+    let api = FakeApi::start();
+    let ca = json!({"ca_file": authority.ca()});
+    let mutual = with(
+        ca.clone(),
+        &json!({"cert_file": client.cert, "key_file": client.key}),
+    );
+    let on = |broker: &str, changes: Value| with(subscription(broker, &api.url()), &changes);
+    let url = format!("rediss://localhost:{port}/1?ssl_cert_reqs=required");
+    let quick = json!({"tls": mutual, "batch_max_window_in_seconds": 0.05});
+    let good = on(&url, quick);
+
+    let mut agent = start(&good);
+    let mut publisher = redis.publisher("/1.celeryev");
+    // In small helpings: Redis 7.0 fails in its own TLS ("bad length") once a subscriber's socket is
+    // full, and cuts it.
+    for first in (0..2_000).step_by(100) {
+        publisher.send(first, 100);
+        api.wait_ids(SOON, first + 100);
+    }
+    // Larger than every buffer of the agent's.
+    let mut large = event(2_000);
+    large["args"] = json!("x".repeat(200_000));
+    assert_eq!(publisher.payload(&envelope(&large)), 1);
+    api.wait_ids(SOON, 2_001);
+    publisher.send(2_001, 10);
+    api.wait_ids(SOON, 2_011);
+    agent.stop().assert_all_delivered(2_011);
+    api.assert_exactly_once(0..2_011);
+
+    let stranger = Authority::new("stranger");
+    for (subscription, word) in [
+        (
+            on(&url, json!({"tls": {"ca_file": stranger.ca()}})),
+            "authority",
+        ),
+        (on(&url, json!({"tls": ca})), "client certificate"),
+        (
+            on(&format!("redis://localhost:{port}"), json!({})),
+            "does it expect tls",
+        ),
+        (
+            on(
+                &format!("rediss://localhost:{}", redis.port),
+                json!({"tls": mutual}),
+            ),
+            "does this port speak tls",
+        ),
+    ] {
+        let (code, checked) = Setup::new(&[subscription]).args(&["check"]).run();
+        let text = checked.text().to_lowercase();
+        assert_eq!(code, 69, "{text}");
+        assert!(text.contains(word), "{word}: {text}");
+    }
 }
 
 #[test]

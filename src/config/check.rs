@@ -311,7 +311,7 @@ fn broker_tls(
     let side = tls::Side {
         key: "tls",
         is_used: brokers.map(|brokers| brokers.iter().any(Broker::uses_tls)),
-        expected: "expected a broker that begins with amqps://, since amqp:// is not encrypted",
+        expected: "expected a broker that begins with amqps:// or rediss://: others are not encrypted",
         ssl_cert_file: given.ssl_cert_file.clone(),
         open: given.open_tls,
     };

@@ -148,7 +148,7 @@ impl Broker {
     pub fn uses_tls(&self) -> bool {
         match self {
             Broker::Amqp(broker) => broker.tls,
-            Broker::Redis(_) => false,
+            Broker::Redis(broker) => broker.tls,
         }
     }
 }
@@ -160,6 +160,8 @@ pub struct RedisBroker {
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub db: u32,
+    /// `rediss://`.
+    pub tls: bool,
 }
 
 /// Where a Redis server is found.

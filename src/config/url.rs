@@ -28,7 +28,6 @@ const ONE_KIND: &str = "expected brokers of one kind: amqp, redis or sentinel";
 /// What follows the host is shown in logs; a password with a stray `/` must not end up there.
 const STRAY_AT: &str = "expected no \"@\" behind the host: in a user, a password or a virtual host \
                         \"@\" is written %40 and \"/\" is written %2F";
-const SCHEMES_LATER: [&str; 1] = ["rediss"];
 
 /// What is wrong with an address: what to show of it, and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,13 +133,11 @@ fn broker(url: &str) -> Result<Listed, UrlFault> {
         return Err(UrlFault::new(HIDDEN, BROKER_EXPECTED));
     };
     let scheme = scheme.to_ascii_lowercase();
-    if SCHEMES_LATER.contains(&scheme.as_str()) {
-        return Err(UrlFault::new(scheme, "not supported yet by this version"));
-    }
     let listed = match scheme.as_str() {
         "amqp" | "pyamqp" => amqp(rest, false).map(Listed::Amqp),
         "amqps" => amqp(rest, true).map(Listed::Amqp),
-        "redis" => redis::tcp(rest).map(Listed::Redis),
+        "redis" => redis::tcp(rest, false).map(Listed::Redis),
+        "rediss" => redis::tcp(rest, true).map(Listed::Redis),
         "redis+socket" => redis::socket(rest).map(Listed::Redis),
         "sentinel" => redis::sentinel(rest).map(Listed::Sentinel),
         _ => Err(BROKER_EXPECTED.into()),
@@ -508,7 +505,7 @@ mod tests {
             "amqp://user:hunter2%ff@host",
             "amqp://user:8;hunter2@host",
             "amqp://h:x?password=hunter2",
-            "rediss://:hunter2@host",
+            "rediss://:hunter2@host/x",
             "kafka://:hunter2@host",
             "user:hunter2@host",
             "user:hunter2@amqp://host",

@@ -108,6 +108,7 @@ fn address(kind: Kind) -> Address {
             user: None,
             password: None,
             db: 0,
+            tls: false,
         }),
     }
 }

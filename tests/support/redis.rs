@@ -343,8 +343,16 @@ pub fn wrapped(body: &[u8], delivery_tag: &str) -> String {
 
 /// A port that nobody listens on, from below the range that the kernel gives to outgoing
 /// connections (a sentinel's bus needs none beside it).
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::iter::repeat_with(|| fastrand::u16(20_000..32_000))
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("some port is free")
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- output of Redis {} ---\n{}", self.port, self.output());
+        }
+    }
 }

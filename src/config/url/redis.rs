@@ -46,8 +46,9 @@ fn parts(rest: &str) -> Result<Parts<'_>, String> {
     })
 }
 
-/// What follows `redis://`.
-pub fn tcp(rest: &str) -> Result<RedisBroker, String> {
+/// What follows `redis://` or `rediss://`. A query such as `?ssl_cert_reqs=none` is redis-py's and
+/// means nothing here: certificates are always verified.
+pub fn tcp(rest: &str, tls: bool) -> Result<RedisBroker, String> {
     let parts = parts(rest)?;
     let (host, port) = host_and_port(parts.address)?;
     let db = database(parts.path, parts.query)?;
@@ -55,7 +56,10 @@ pub fn tcp(rest: &str) -> Result<RedisBroker, String> {
         host: or_default(host, "localhost"),
         port: port.unwrap_or(REDIS_PORT),
     });
-    Ok(broker(parts, place, db.unwrap_or(0)))
+    Ok(RedisBroker {
+        tls,
+        ..broker(parts, place, db.unwrap_or(0))
+    })
 }
 
 /// What follows `redis+socket://`.
@@ -79,6 +83,7 @@ fn broker(parts: Parts<'_>, place: RedisPlace, db: u32) -> RedisBroker {
         user: parts.user,
         password: parts.password,
         db,
+        tls: false,
     }
 }
 
@@ -126,6 +131,7 @@ pub fn join(urls: Vec<SentinelUrl>) -> Result<RedisBroker, String> {
         user,
         password,
         db: db.unwrap_or(0),
+        tls: false,
     })
 }
 
@@ -173,7 +179,10 @@ impl fmt::Display for RedisBroker {
             format!("{}@", utf8_percent_encode(user, NON_ALPHANUMERIC))
         });
         match &self.place {
-            RedisPlace::Tcp(address) => write!(f, "redis://{user}{address}/{}", self.db),
+            RedisPlace::Tcp(address) => {
+                let scheme = if self.tls { "rediss" } else { "redis" };
+                write!(f, "{scheme}://{user}{address}/{}", self.db)
+            }
             RedisPlace::Unix(path) => {
                 write!(f, "redis+socket://{user}{path}?virtual_host={}", self.db)
             }
@@ -216,6 +225,11 @@ mod tests {
         check("REDIS://:p%40ss%2F@h/1", "redis://h:6379/1", "p@ss/");
         check("redis://u:p@q@[::1]:7/2", "redis://u@[::1]:7/2", "p@q");
         check("redis://u@h", "redis://u@h:6379/0", "");
+        check(
+            "rediss://:pw@h:6380/1?ssl_cert_reqs=none",
+            "rediss://h:6380/1",
+            "pw",
+        );
         check("redis://h?virtual_host=4", "redis://h:6379/4", "");
         check("redis://h/2?db=5&x=1", "redis://h:6379/5", "");
         check("redis://h/0?virtual_host=/6", "redis://h:6379/6", "");

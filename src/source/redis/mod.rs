@@ -36,15 +36,20 @@ use self::transport::Transport;
 use super::amqp::failure::unreachable;
 use super::resolve::{Answer, Lookup, Resolver, Tell};
 use super::{Event, Message};
+use crate::clock;
 use crate::config::redis::RedisOptions;
 use crate::config::{HostPort, RedisBroker, RedisPlace, Subscription};
 use crate::delivery::{DeliveryTag, Epoch, MAX_MESSAGE_BYTES};
+use crate::tls::{self, ClientTls};
 
 /// For the connection to one address, and for the greeting behind it.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For the server's last word after the subscription was ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The subscription's key for what TLS needs.
+const TLS_KEY: &str = "tls";
 
 /// What a connection asks for.
 #[derive(Debug, Clone)]
@@ -55,6 +60,7 @@ struct Plan {
     options: RedisOptions,
     /// The longest envelope that is read.
     max_bulk: usize,
+    tls: Option<ClientTls>,
 }
 
 /// One subscription's Redis connection.
@@ -141,6 +147,7 @@ impl RedisSource {
                 routing_key: subscription.routing_key.clone(),
                 options: subscription.redis.clone(),
                 max_bulk: envelope::longest(most),
+                tls: subscription.tls.clone(),
             },
             registry,
             token,
@@ -272,7 +279,10 @@ impl RedisSource {
             return;
         };
         match goal {
-            Goal::Server => self.talk(transport, now),
+            Goal::Server => match self.encrypted(transport) {
+                Ok(transport) => self.talk(transport, now),
+                Err(reason) => self.fail(reason, now),
+            },
             Goal::Sentinel => {
                 let options = &self.plan.options;
                 let user = options.sentinel_user.as_deref();
@@ -282,6 +292,27 @@ impl RedisSource {
                 connection.deadline = Some(now + STEP_TIMEOUT);
             }
         }
+    }
+
+    /// With TLS upon it, where the broker's URL asks for that.
+    fn encrypted(&self, transport: Transport) -> Result<Transport, String> {
+        let broker = self
+            .connection
+            .as_ref()
+            .map(|connection| &connection.broker);
+        let Some(RedisBroker {
+            tls: true,
+            place: RedisPlace::Tcp(server),
+            ..
+        }) = broker
+        else {
+            return Ok(transport);
+        };
+        let tls = self.plan.tls.as_ref().ok_or("tls: not configured")?;
+        let connection = tls
+            .connect(&server.host)
+            .map_err(|error| tls::reason(&error, TLS_KEY, clock::wall_ms()))?;
+        Ok(transport.encrypt(connection))
     }
 
     fn talk(&mut self, transport: Transport, now: Instant) {
@@ -491,6 +522,11 @@ impl Connection {
             Stage::Talking { session, .. } if !session.is_live() && self.flowing => {
                 "closed without the server's last word".to_owned()
             }
+            Stage::Talking { .. } if self.broker.tls => {
+                "the server took the connection but did not answer in time: does this port speak \
+                 TLS?"
+                    .to_owned()
+            }
             Stage::Talking { .. } | Stage::Idle => {
                 "the server took the connection but did not answer in time".to_owned()
             }
@@ -538,10 +574,18 @@ fn send(transport: &mut Transport, out: &mut Vec<u8>) -> Result<(), String> {
             Ok(count) => drop(out.drain(..count)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(broken(&error)),
         }
     }
-    Ok(())
+    transport.flush().map_err(|error| broken(&error))
+}
+
+/// Why a socket is of no use any more.
+fn broken(error: &io::Error) -> String {
+    match tls::cause(error) {
+        Some(cause) => tls::reason(cause, TLS_KEY, clock::wall_ms()),
+        None => error.to_string(),
+    }
 }
 
 /// Reads once: true if something came.
@@ -551,7 +595,7 @@ fn receive(transport: &mut Transport, inbox: &mut Inbox, need: usize) -> Result<
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(broken(&error)),
     }
 }
 
@@ -594,9 +638,7 @@ struct Talk<'a> {
 impl Talk<'_> {
     /// Takes one frame, or reads once.
     fn step(&mut self, now: Instant) -> Result<Progress, String> {
-        if !self.session.output().is_empty() {
-            send(self.transport, self.session.output())?;
-        }
+        send(self.transport, self.session.output())?;
         let parsed = resp::parse(self.inbox.unread(), self.max_bulk);
         match parsed.map_err(|fault| not_resp(&fault))? {
             Parsed::Incomplete(need) => self.read(need, now),
@@ -629,11 +671,19 @@ impl Talk<'_> {
     }
 
     fn read(&mut self, need: usize, now: Instant) -> Result<Progress, String> {
-        let any = receive(self.transport, self.inbox, need)?;
+        let any = receive(self.transport, self.inbox, need).map_err(|reason| self.cut(reason))?;
         if any {
             self.session.hear(now);
         }
         Ok(if any { Progress::Again } else { Progress::Wait })
+    }
+
+    /// A server that expects TLS hangs up on whoever speaks without it.
+    fn cut(&self, reason: String) -> String {
+        match self.session.is_greeting() && self.transport.is_plain() {
+            true => format!("{reason} before it answered: does it expect TLS (rediss://)?"),
+            false => reason,
+        }
     }
 }
 

@@ -144,6 +144,11 @@ impl Session {
         matches!(self.phase, Phase::Live { .. })
     }
 
+    /// The server has not taken us in yet.
+    pub fn is_greeting(&self) -> bool {
+        self.phase == Phase::Greeting
+    }
+
     /// Takes a frame. An error is why this server is of no use now.
     pub fn handle<'a>(&mut self, frame: &Frame<'a>, now: Instant) -> Result<Happening<'a>, String> {
         match self.phase {
