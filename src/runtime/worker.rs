@@ -29,6 +29,9 @@ const STEPS_PER_TURN: usize = 512;
 const OWED_PER_TURN: usize = 1024;
 const OWED_WITH_ROOM: usize = 4096;
 
+/// Steps of the pipeline in a turn after which more is to be read, and there is room for it.
+const STEPS_IN_A_BURST: usize = 64;
+
 /// What came of the first try at broker and API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
@@ -177,11 +180,11 @@ impl Worker {
     /// One turn; answers when the next one is due at the latest.
     pub fn turn(&mut self, now: Now) -> Option<Instant> {
         self.source.handle_timeout(now.instant);
-        self.take_messages(now.instant);
+        let steps = self.take_messages(now.instant);
         while let Some((epoch, event)) = self.source.next_event() {
             self.source_event(epoch, event, now.instant);
         }
-        let wait = self.pump(now);
+        let wait = self.pump(now, steps);
         [wait, self.source.deadline()].into_iter().flatten().min()
     }
 
@@ -198,10 +201,12 @@ impl Worker {
         }
     }
 
-    fn take_messages(&mut self, now: Instant) {
-        for _ in 0..self.messages_per_turn() {
+    /// Answers how many steps the pipeline may take then.
+    fn take_messages(&mut self, now: Instant) -> usize {
+        let most = self.messages_per_turn();
+        for _ in 0..most {
             let Some((epoch, message)) = self.held.take().or_else(|| self.source.next(now)) else {
-                return;
+                return STEPS_PER_TURN;
             };
             let payload = match &message.body {
                 Ok(body) => Payload::Json(body),
@@ -216,14 +221,18 @@ impl Worker {
             };
             if self.pipeline.deliver(&delivery, now).is_err() {
                 self.held = Some((epoch, message));
-                return;
+                return STEPS_PER_TURN;
             }
+        }
+        match most {
+            OWED_WITH_ROOM => STEPS_IN_A_BURST,
+            _ => STEPS_PER_TURN,
         }
     }
 
     /// Carries out what the pipeline wants until it waits, or until others must have their turn.
-    fn pump(&mut self, now: Now) -> Option<Instant> {
-        for _ in 0..STEPS_PER_TURN {
+    fn pump(&mut self, now: Now, steps: usize) -> Option<Instant> {
+        for _ in 0..steps {
             match self.pipeline.poll_output(now) {
                 Output::Wait(Some(until)) if until <= now.instant => {}
                 Output::Wait(until) => return until,

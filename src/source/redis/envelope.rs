@@ -38,11 +38,11 @@ pub const fn longest(body: usize) -> usize {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
-    body: Option<Cow<'a, str>>,
+    body: Option<Text<'a>>,
     #[serde(borrow, rename = "content-type")]
-    content_type: Option<Cow<'a, str>>,
+    content_type: Option<Text<'a>>,
     #[serde(borrow, rename = "content-encoding")]
-    content_encoding: Option<Cow<'a, str>>,
+    content_encoding: Option<Text<'a>>,
     #[serde(borrow)]
     headers: Option<Headers<'a>>,
     #[serde(borrow)]
@@ -52,15 +52,24 @@ struct Envelope<'a> {
 #[derive(Deserialize)]
 struct Headers<'a> {
     #[serde(borrow)]
-    compression: Option<Cow<'a, str>>,
+    compression: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Properties<'a> {
     #[serde(borrow)]
-    body_encoding: Option<Cow<'a, str>>,
+    body_encoding: Option<Text<'a>>,
     #[serde(borrow)]
-    delivery_tag: Option<Cow<'a, str>>,
+    delivery_tag: Option<Text<'a>>,
+}
+
+/// A string where it stands, copied only if it holds escapes: serde would copy an optional one always.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn text<'a>(text: Option<&'a Text<'_>>) -> Option<&'a str> {
+    text.map(|text| &*text.0)
 }
 
 /// One message out of its envelope.
@@ -78,7 +87,8 @@ pub fn open(payload: &[u8]) -> Opened<'_> {
             body: body(&envelope),
             delivery_tag: envelope
                 .properties
-                .and_then(|properties| properties.delivery_tag),
+                .and_then(|properties| properties.delivery_tag)
+                .map(|tag| tag.0),
         },
         Err(error) => Opened {
             // Its own words may quote what stands there: an event's content is not for the log.
@@ -100,22 +110,16 @@ fn fault(category: Category) -> &'static str {
 }
 
 fn body(envelope: &Envelope<'_>) -> Result<Vec<u8>, String> {
-    let compression = envelope
-        .headers
-        .as_ref()
-        .and_then(|headers| headers.compression.as_deref());
+    let headers = envelope.headers.as_ref();
+    let properties = envelope.properties.as_ref();
+    let compression = text(headers.and_then(|headers| headers.compression.as_ref()));
+    let encoding = text(properties.and_then(|properties| properties.body_encoding.as_ref()));
     check_content(
-        envelope.content_type.as_deref(),
-        envelope.content_encoding.as_deref(),
+        text(envelope.content_type.as_ref()),
+        text(envelope.content_encoding.as_ref()),
     )?;
-    let text = envelope
-        .body
-        .as_deref()
-        .ok_or("envelope: no body: expected kombu's JSON envelope")?;
-    let encoding = envelope
-        .properties
-        .as_ref()
-        .and_then(|properties| properties.body_encoding.as_deref());
+    let text =
+        text(envelope.body.as_ref()).ok_or("envelope: no body: expected kombu's JSON envelope")?;
     let bytes = match encoding {
         None | Some("") => text.as_bytes().to_vec(),
         Some("base64") => BASE64
