@@ -287,10 +287,12 @@ impl Intake {
     }
 }
 
-/// Events of a message that were not looked at yet; a body that cannot be read counts as one.
+/// Events of a message that were not looked at yet. A body that cannot be read counts as one, and so
+/// does any object, unread: messages are dropped when there is no time to read them.
 fn undecoded_events(body: &[u8], inside: Option<usize>) -> u64 {
     let events = match inside {
         Some(offset) => Ok(Events::resume(body, offset)),
+        None if body.starts_with(b"{") => return 1,
         None => event::events(body),
     };
     events.map_or(1, |events| events.count() as u64)

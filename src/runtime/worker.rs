@@ -24,13 +24,14 @@ use crate::upload::{self, Endpoint, Job, PostBody, Uploader};
 const MESSAGES_PER_TURN: usize = 256;
 const STEPS_PER_TURN: usize = 512;
 
-/// The same of what no broker keeps: it is always read faster than it is decoded, since the server
-/// cuts a subscriber that leaves too much lying about, and faster still while the ring has room.
-const OWED_PER_TURN: usize = 1024;
-const OWED_WITH_ROOM: usize = 4096;
+/// The same of what no broker keeps. It is always read faster than it is decoded: the server cuts a
+/// subscriber that leaves too much lying about, and what is lost with that is not even counted.
+const OWED_PER_TURN: usize = 4096;
 
-/// Steps of the pipeline in a turn after which more is to be read, and there is room for it.
-const STEPS_IN_A_BURST: usize = 64;
+/// Steps of the pipeline after a turn that read as much as it may: few while the ring has room for
+/// what comes next, more when it must drop the oldest, so that some are still delivered.
+const STEPS_WITH_ROOM: usize = 64;
+const STEPS_IN_A_FLOOD: usize = 256;
 
 /// What came of the first try at broker and API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,15 +197,22 @@ impl Worker {
     fn messages_per_turn(&self) -> usize {
         match self.guarantee {
             Guarantee::BrokerKeeps => MESSAGES_PER_TURN,
-            Guarantee::AgentOwes if self.pipeline.ring_used() < self.ring_half => OWED_WITH_ROOM,
             Guarantee::AgentOwes => OWED_PER_TURN,
+        }
+    }
+
+    /// After a turn that left messages behind.
+    fn steps_meanwhile(&self) -> usize {
+        match self.guarantee {
+            Guarantee::BrokerKeeps => STEPS_PER_TURN,
+            Guarantee::AgentOwes if self.pipeline.ring_used() < self.ring_half => STEPS_WITH_ROOM,
+            Guarantee::AgentOwes => STEPS_IN_A_FLOOD,
         }
     }
 
     /// Answers how many steps the pipeline may take then.
     fn take_messages(&mut self, now: Instant) -> usize {
-        let most = self.messages_per_turn();
-        for _ in 0..most {
+        for _ in 0..self.messages_per_turn() {
             let Some((epoch, message)) = self.held.take().or_else(|| self.source.next(now)) else {
                 return STEPS_PER_TURN;
             };
@@ -224,10 +232,7 @@ impl Worker {
                 return STEPS_PER_TURN;
             }
         }
-        match most {
-            OWED_WITH_ROOM => STEPS_IN_A_BURST,
-            _ => STEPS_PER_TURN,
-        }
+        self.steps_meanwhile()
     }
 
     /// Carries out what the pipeline wants until it waits, or until others must have their turn.
