@@ -185,7 +185,8 @@ impl Runtime {
         let now = clock::monotonic();
         // What came before the bell was armed has rung for nobody.
         let is_late = self.take_notices(now) > 0;
-        let timeout = match is_late || self.workers.iter().any(Worker::has_work) {
+        let has_work = |worker: &mut Worker| worker.has_work(now);
+        let timeout = match is_late || self.workers.iter_mut().any(has_work) {
             true => Some(Duration::ZERO),
             false => wait.map(|until| until.saturating_duration_since(now)),
         };

@@ -190,8 +190,8 @@ impl Worker {
     }
 
     /// True where the next turn would find something without any event.
-    pub fn has_work(&self) -> bool {
-        self.held.is_none() && self.source.has_next()
+    pub fn has_work(&mut self, now: Instant) -> bool {
+        self.held.is_none() && self.source.has_next(now)
     }
 
     fn messages_per_turn(&self) -> usize {

@@ -199,9 +199,9 @@ impl Source {
     }
 
     /// True if `next` or `next_event` would find something.
-    pub fn has_next(&self) -> bool {
+    pub fn has_next(&mut self, now: Instant) -> bool {
         match self {
-            Source::Amqp(source) => source.has_next(),
+            Source::Amqp(source) => source.has_next(now),
             Source::Redis(source) => source.has_next(),
         }
     }

@@ -106,6 +106,8 @@ pub struct AmqpSource {
     bell: Bell,
     notify: Notify,
     connection: Option<Connection>,
+    /// Taken off the receiver to see whether there is something.
+    ahead: Option<(Epoch, Message)>,
     /// Held by every owner thread: their number is its count less one.
     alive: Arc<()>,
 }
@@ -130,6 +132,7 @@ impl AmqpSource {
             bell,
             notify,
             connection: None,
+            ahead: None,
             alive: Arc::new(()),
         }
     }
@@ -266,6 +269,27 @@ impl AmqpSource {
 
     /// The next message that has arrived, with the epoch it belongs to.
     pub fn next(&mut self, now: Instant) -> Option<(Epoch, Message)> {
+        self.ahead.take().or_else(|| self.fetch(now))
+    }
+
+    /// True if there is something to do: a message, or a consumer that has ended. It looks by
+    /// taking: a receiver whose other end is gone looks just as empty as one that waits, and it may
+    /// have gone when the bell was not armed.
+    pub fn has_next(&mut self, now: Instant) -> bool {
+        if self.ahead.is_some() {
+            return true;
+        }
+        let was_receiving = self.is_receiving();
+        self.ahead = self.fetch(now);
+        self.ahead.is_some() || was_receiving != self.is_receiving()
+    }
+
+    fn is_receiving(&self) -> bool {
+        let receiver = self.connection.as_ref().map(|one| &one.receiver);
+        receiver.is_some_and(Option::is_some)
+    }
+
+    fn fetch(&mut self, now: Instant) -> Option<(Epoch, Message)> {
         let connection = self.connection.as_mut()?;
         match connection.receiver.as_ref()?.try_recv() {
             Ok(ConsumerMessage::Delivery(delivery)) => {
@@ -283,15 +307,6 @@ impl AmqpSource {
                 None
             }
         }
-    }
-
-    /// True if `next` would find something.
-    pub fn has_next(&self) -> bool {
-        let receiver = self
-            .connection
-            .as_ref()
-            .and_then(|connection| connection.receiver.as_ref());
-        receiver.is_some_and(|receiver| !receiver.is_empty())
     }
 
     /// When a close is overdue.
@@ -361,4 +376,54 @@ fn readable(delivery: &mut Delivery) -> Result<Vec<u8>, String> {
     }
     check_content(content_type.as_deref(), encoding.as_deref())?;
     Ok(std::mem::take(&mut delivery.body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use mio::{Poll, Token, Waker};
+
+    /// A source whose deliveries come from the test.
+    fn consuming(
+        receiver: Receiver<ConsumerMessage>,
+    ) -> (AmqpSource, std::sync::mpsc::Receiver<Command>) {
+        let waker = Waker::new(Poll::new().unwrap().registry(), Token(0)).unwrap();
+        let plan = Plan {
+            subscription: "shop-qa".into(),
+            exchange: "e".into(),
+            queue: "q".into(),
+            routing_key: "#".into(),
+            prefetch: 1000,
+            purpose: Purpose::Consume,
+            tls: None,
+        };
+        let (commands, orders) = channel();
+        let mut source = AmqpSource::new(plan, Bell::new(Arc::new(waker)), Arc::new(|_, _| {}));
+        source.connection = Some(Connection {
+            epoch: Epoch(1),
+            commands,
+            socket: None,
+            receiver: Some(receiver),
+            unacked: VecDeque::new(),
+            close_by: None,
+            cause: None,
+        });
+        (source, orders)
+    }
+
+    /// The connection may die between the loop's last look and its sleep, when the bell rings for
+    /// nobody: the look that follows the arming must see it.
+    #[test]
+    fn a_receiver_whose_other_end_is_gone_is_something_to_do() {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let (mut source, orders) = consuming(receiver);
+        let now = clock::monotonic();
+        assert!(!source.has_next(now));
+        drop(sender);
+        assert!(source.has_next(now));
+        assert!(matches!(orders.try_recv(), Ok(Command::Close)));
+        assert_eq!(source.deadline(), Some(now + CLOSE_TIMEOUT));
+        assert!(!source.has_next(now), "once");
+    }
 }
