@@ -118,7 +118,7 @@ impl Intake {
 
     fn hold<E>(&mut self, delivery: &Delivery<'_>, readable: Result<&[u8], E>) -> Result<(), Full> {
         let body = readable.unwrap_or_default();
-        let pushed = self.ring.push(delivery.epoch, delivery.tag, body);
+        let pushed = self.ring.push(delivery.tag, body);
         self.starved = pushed.is_err();
         pushed
     }
@@ -131,7 +131,7 @@ impl Intake {
         ledger: &mut Ledger,
         reports: &mut Reports,
     ) {
-        while self.ring.push(delivery.epoch, delivery.tag, body).is_err() {
+        while self.ring.push(delivery.tag, body).is_err() {
             if !self.drop_oldest(ledger, reports) {
                 return;
             }

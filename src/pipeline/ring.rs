@@ -13,10 +13,11 @@
 //! messages in hand need it: a busy ring that is nearly empty cycles through the same few pages
 //! instead of touching all of its memory once.
 
-use crate::delivery::{DeliveryTag, Epoch};
+use crate::delivery::DeliveryTag;
 
-/// Bytes in front of each message: its length, epoch, and delivery tag.
-const HEADER: usize = 4 + 4 + 8;
+/// Bytes in front of each message: its length and delivery tag. All messages in the ring are of one
+/// connection, or of a broker for which connections do not matter, so no epoch is kept.
+const HEADER: usize = 4 + 8;
 
 /// Where the first lap ends: a quarter of a MiB holds some 400 ordinary events.
 const FIRST_LIMIT: usize = 256 * 1024;
@@ -28,7 +29,6 @@ pub struct Position(u64);
 /// A message as it lies in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    pub epoch: Epoch,
     pub tag: DeliveryTag,
     pub body: &'a [u8],
     /// Where the message after this one starts.
@@ -90,14 +90,13 @@ impl Ring {
     }
 
     /// Appends a message.
-    pub fn push(&mut self, epoch: Epoch, tag: DeliveryTag, body: &[u8]) -> Result<(), Full> {
+    pub fn push(&mut self, tag: DeliveryTag, body: &[u8]) -> Result<(), Full> {
         let length = u32::try_from(body.len()).map_err(|_| Full)?;
         let need = HEADER + body.len();
         let at = self.make_room(need)?;
         let record = &mut self.bytes[at..at + need];
         record[0..4].copy_from_slice(&length.to_le_bytes());
-        record[4..8].copy_from_slice(&epoch.0.to_le_bytes());
-        record[8..16].copy_from_slice(&tag.0.to_le_bytes());
+        record[4..HEADER].copy_from_slice(&tag.0.to_le_bytes());
         record[HEADER..].copy_from_slice(body);
         self.end += need as u64;
         Ok(())
@@ -112,9 +111,8 @@ impl Ring {
         let bytes = &self.bytes[self.index_of(position.0)..];
         let length = u32::from_le_bytes(bytes[0..4].try_into().expect("4 bytes")) as usize;
         Some(Record {
-            epoch: Epoch(u32::from_le_bytes(bytes[4..8].try_into().expect("4 bytes"))),
             tag: DeliveryTag(u64::from_le_bytes(
-                bytes[8..16].try_into().expect("8 bytes"),
+                bytes[4..HEADER].try_into().expect("8 bytes"),
             )),
             body: &bytes[HEADER..HEADER + length],
             next: Position(position.0 + (HEADER + length) as u64),
@@ -214,7 +212,7 @@ mod tests {
     use std::collections::VecDeque;
 
     fn push(ring: &mut Ring, tag: u64, length: usize) -> Result<(), Full> {
-        ring.push(Epoch(7), DeliveryTag(tag), &vec![tag as u8; length])
+        ring.push(DeliveryTag(tag), &vec![tag as u8; length])
     }
 
     fn tags(ring: &Ring) -> Vec<u64> {
