@@ -3,6 +3,7 @@
 //! One turn: take what happened, let every pipeline say what to do, do it, sleep until the nearest
 //! deadline. Nothing here blocks but the sleep.
 
+mod pauses;
 mod tell;
 mod worker;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
+use self::pauses::{Pauses, milliseconds};
 use self::worker::{Attempt, Worker};
 use crate::clock::{self, Now};
 use crate::config::Config;
@@ -91,6 +93,7 @@ struct Runtime {
     notices: Receiver<Notice>,
     workers: Vec<Worker>,
     phase: Phase,
+    pauses: Pauses,
     settings: Settings,
     shutdown_timeout: Duration,
     end_at: Option<Instant>,
@@ -106,7 +109,8 @@ pub fn run(config: &Config, settings: Settings) -> io::Result<Ended> {
     for worker in &runtime.workers {
         worker.tell_ledger();
     }
-    log::info!(ended:? = ended; "leek-agent stopped");
+    let longest_pause = milliseconds(runtime.pauses.longest());
+    log::info!(ended:? = ended, longest_pause_ms = longest_pause; "leek-agent stopped");
     Ok(ended)
 }
 
@@ -135,6 +139,7 @@ impl Runtime {
             notices,
             workers,
             phase: Phase::Starting,
+            pauses: Pauses::default(),
             settings,
             shutdown_timeout: config.shutdown_timeout,
             end_at: settings.run_for.map(|length| now + length),
@@ -149,8 +154,10 @@ impl Runtime {
         }
         loop {
             let now = clock::now();
+            self.pauses.wake(now.instant);
             let wait = self.turn(now);
             if let Some(ended) = self.ended(now.instant) {
+                self.end_pause(clock::monotonic());
                 return Ok(ended);
             }
             self.sleep(&mut events, wait)?;
@@ -190,12 +197,19 @@ impl Runtime {
             true => Some(Duration::ZERO),
             false => wait.map(|until| until.saturating_duration_since(now)),
         };
+        self.end_pause(clock::monotonic());
         match self.poll.poll(events, timeout) {
             Ok(()) => self.wake_sources(events),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    fn end_pause(&mut self, now: Instant) {
+        if let Some(pause) = self.pauses.sleep(now) {
+            log::warn!(pause_ms = milliseconds(pause); "event loop held up: is this machine overloaded?");
+        }
     }
 
     fn wake_sources(&mut self, events: &Events) {

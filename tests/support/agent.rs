@@ -235,6 +235,19 @@ impl Agent {
         ledger
     }
 
+    /// The event loop's longest pause in milliseconds, which it printed at its end.
+    #[track_caller]
+    pub fn longest_pause_ms(&self) -> f64 {
+        let log = self.log();
+        let mut stopped = log
+            .iter()
+            .filter(|entry| entry["message"] == "leek-agent stopped");
+        let pause = stopped
+            .next()
+            .and_then(|entry| entry["longest_pause_ms"].as_f64());
+        pause.expect("a stopped agent tells its longest pause")
+    }
+
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
         self.proc_status("VmRSS:")
