@@ -8,9 +8,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use serde_json::{Value, json};
 use support::agent::{SOON, Setup, start, subscription, with};
 use support::api::FakeApi;
+use support::fault_proxy::FaultProxy;
 use support::publisher::{Publisher, QUEUE};
 use support::rabbitmq::{Depth, PASSWORD, Rabbit, USER, shared};
-use support::relay::Relay;
 use support::wait::{poll, wait_until};
 
 /// Publishes 10 events through `by` and has an agent take them from `broker`.
@@ -59,11 +59,11 @@ fn an_ipv6_address_stands_in_brackets() {
         // A machine without IPv6 has nothing to test here.
         return;
     };
-    let relay = Relay::on(listener, shared().amqp_port());
+    let wire = FaultProxy::on(listener, shared().amqp_port());
     let vhost = shared().vhost("six");
-    let broker = format!("amqp://{USER}:{PASSWORD}@[::1]:{}/six", relay.port());
+    let broker = format!("amqp://{USER}:{PASSWORD}@[::1]:{}/six", wire.port());
     deliver(&vhost.url(), &broker);
-    assert_eq!(relay.connections(), 1);
+    assert_eq!(wire.connections(), 1);
 }
 
 #[test]

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use support::agent::{SOON, Setup, start, subscription, with};
 use support::api::FakeApi;
 use support::certs::{Authority, Order, Pair};
+use support::fault_proxy::FaultProxy;
 use support::keeper::lock;
 use support::publisher::{Publisher, QUEUE};
 use support::rabbitmq::{PASSWORD, Rabbit, USER, Vhost};
-use support::relay::Relay;
 use support::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(90);
@@ -342,8 +342,8 @@ fn a_half_closed_connection_is_made_anew() {
     let site = site();
     let vhost = site.rabbit.vhost("half");
     let api = FakeApi::start();
-    let relay = Relay::to(site.rabbit.tls_port());
-    let broker = format!("amqps://{USER}:{PASSWORD}@localhost:{}/half", relay.port());
+    let wire = FaultProxy::to(site.rabbit.tls_port());
+    let broker = format!("amqps://{USER}:{PASSWORD}@localhost:{}/half", wire.port());
     let mut agent = start(&with(
         site.subscription(&vhost, &api),
         &json!({ "broker": broker }),
@@ -351,9 +351,9 @@ fn a_half_closed_connection_is_made_anew() {
     let mut publisher = Publisher::open(&vhost.url());
     publisher.send(0, 100);
     api.wait_ids(SOON, 100);
-    assert_eq!(relay.connections(), 1);
-    relay.half_close();
-    wait_until(SOON, "a second connection", || relay.connections() >= 2);
+    assert_eq!(wire.connections(), 1);
+    wire.half_close();
+    wait_until(SOON, "a second connection", || wire.connections() >= 2);
     publisher.send(100, 100);
     api.wait_ids(SOON, 200);
     agent.wait_complaint(SOON, &["closed the connection"]);
