@@ -32,4 +32,5 @@ pub mod python;
 pub mod command;
 pub mod runtime;
 pub mod source;
+pub mod store;
 pub mod upload;

@@ -87,6 +87,7 @@ const RULES: &[Rule] = &[
             "crate::source::resolve",
             "crate::source::redis::transport",
             "crate::upload",
+            "crate::store",
             "crate::cli",
             "crate::command",
         ],
@@ -114,7 +115,25 @@ const RULES: &[Rule] = &[
     },
     Rule {
         files: &["source"],
-        never: &["crate::upload", "crate::runtime"],
+        never: &["crate::upload", "crate::store", "crate::runtime"],
+        why: "shells do not know each other, nor who runs them",
+    },
+    Rule {
+        files: &["upload"],
+        never: &["crate::source", "crate::store", "crate::runtime"],
+        why: "shells do not know each other, nor who runs them",
+    },
+    Rule {
+        files: &["store"],
+        never: &[
+            "std::net",
+            "mio",
+            "ureq",
+            "amiquip",
+            "crate::source",
+            "crate::upload",
+            "crate::runtime",
+        ],
         why: "shells do not know each other, nor who runs them",
     },
 ];

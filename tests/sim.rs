@@ -10,6 +10,7 @@
 mod sim {
     pub mod api;
     pub mod broker;
+    pub mod disk;
     pub mod world;
 }
 
@@ -49,6 +50,15 @@ fn what_a_broker_does_not_keep_is_delivered_or_counted() {
 fn a_lost_event_is_noticed() {
     let mut world = World::new(Kind::Rabbit, 1, Telling::Quietly);
     world.broker.lose_one_message();
+    world.run();
+}
+
+/// So is a disk that did not keep what it said.
+#[test]
+#[should_panic(expected = "are in no file")]
+fn a_document_that_was_not_kept_is_noticed() {
+    let mut world = World::new(Kind::Rabbit, 1, Telling::Quietly);
+    world.disk.lies = true;
     world.run();
 }
 

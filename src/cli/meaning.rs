@@ -13,6 +13,7 @@ use crate::command::{sink, transform};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
 use crate::config::proxy::Proxies;
+use crate::config::quarantine::{self, Quarantine};
 use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, url};
 use crate::document::Validation;
 use crate::logging;
@@ -50,6 +51,8 @@ pub fn of(
         app_key: typed.app_key,
         app_key_file: typed.app_key_file,
         shutdown_timeout: typed.shutdown_timeout,
+        quarantine_dir: typed.quarantine_dir,
+        quarantine_max_mb: typed.quarantine_max_mb,
         ask: arranged.asks_for_key().then_some(ask),
     };
     let outcome = meaning.outcome(typed.command, logging);
@@ -90,6 +93,8 @@ struct Meaning<'a> {
     app_key: Option<String>,
     app_key_file: Option<String>,
     shutdown_timeout: Option<String>,
+    quarantine_dir: Option<String>,
+    quarantine_max_mb: Option<String>,
     /// Set where the key is to be asked for.
     ask: Option<Ask<'a>>,
 }
@@ -205,6 +210,7 @@ impl Meaning<'_> {
     fn configuration(&mut self, leek: LeekEnvironment) -> Option<(Config, String)> {
         let timeout = self.shutdown_timeout.take();
         let timeout = self.duration("shutdown-timeout", timeout);
+        let quarantine = self.quarantine();
         let api_url = self.api_url();
         let list = self.list()?;
         let app_key = match leek.mode {
@@ -220,9 +226,24 @@ impl Meaning<'_> {
             shutdown_timeout: timeout.unwrap_or(SHUTDOWN_TIMEOUT),
             ssl_cert_file: self.env.get(SSL_CERT_FILE).map(PathBuf::from),
             proxies: Proxies::read(self.env),
+            quarantine,
         };
         let config = config::load(&sources, &mut self.layers.config)?;
         Some((config, source?))
+    }
+
+    /// Where refused documents are kept; `None` for nowhere.
+    fn quarantine(&mut self) -> Option<Quarantine> {
+        let (dir, max_mb) = (self.quarantine_dir.take(), self.quarantine_max_mb.take());
+        let dir = self.path("quarantine-dir", dir);
+        let dir = dir.unwrap_or_else(|| quarantine::default_dir(self.env));
+        let max_mb = self.layers.parsed(
+            "quarantine-max-mb",
+            max_mb,
+            quarantine::MAX_MB_EXPECTED,
+            quarantine::parse_max_mb,
+        );
+        Quarantine::new(dir, max_mb.unwrap_or(quarantine::MAX_MB_DEFAULT))
     }
 
     /// The address for subscriptions that name none.

@@ -27,7 +27,7 @@ pub struct OptionSpec {
 pub const DEFAULT_COMMAND: &str = "run";
 pub const COMMANDS: [&str; 4] = ["run", "check", "transform", "sink"];
 
-pub const OPTIONS: [OptionSpec; 19] = [
+pub const OPTIONS: [OptionSpec; 21] = [
     global("subscriptions", Takes::Value),
     global("config", Takes::Value),
     global("api-url", Takes::Value).with_short('u'),
@@ -36,6 +36,8 @@ pub const OPTIONS: [OptionSpec; 19] = [
     global("log-level", Takes::Value),
     global("log-format", Takes::Value),
     global("shutdown-timeout", Takes::Value),
+    global("quarantine-dir", Takes::Value),
+    global("quarantine-max-mb", Takes::Value),
     global("help", Takes::Nothing).with_short('h'),
     global("version", Takes::Nothing).with_short('V'),
     own("drain", Takes::Nothing, &["run"]),

@@ -1,5 +1,7 @@
 //! Command lines, environments and files, and what they come to.
 
+use std::path::Path;
+
 use super::*;
 use crate::document::Validation;
 
@@ -49,6 +51,10 @@ fn run_is_the_default() {
     assert_eq!(options.source, "LEEK_AGENT_SUBSCRIPTIONS");
 
     let options = run("", &[]);
+    let quarantine = options.config.subscriptions[0].quarantine.clone();
+    let quarantine = quarantine.expect("kept by default");
+    assert_eq!(quarantine.dir, Path::new("/var/lib/leek-agent/quarantine"));
+    assert_eq!(quarantine.max_bytes, 16 * 1024 * 1024);
     assert!(!options.drain && !options.strict);
     assert_eq!((options.run_for, options.lock), (None, None));
     assert_eq!(options.config.shutdown_timeout, Duration::from_secs(10));
@@ -69,6 +75,20 @@ fn switches_and_values_come_from_the_environment_too() {
     assert_eq!(options.lock, None, "an empty variable is not set");
     assert_eq!(options.config.shutdown_timeout, Duration::from_millis(500));
     assert_eq!(run("--for 5s", &env).run_for, Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn refused_documents_are_kept_where_one_is_told_to() {
+    let env = [("STATE_DIRECTORY", "/srv/state")];
+    let kept = |text, env| run(text, env).config.subscriptions[0].quarantine.clone();
+    let quarantine = kept("--quarantine-max-mb 2", &env[..]).expect("kept");
+    assert_eq!(quarantine.dir, Path::new("/srv/state/quarantine"));
+    assert_eq!(quarantine.max_bytes, 2 * 1024 * 1024);
+    let quarantine = kept("--quarantine-dir q", &env[..]).expect("kept");
+    assert_eq!(quarantine.dir, Path::new("q"));
+    assert_eq!(kept("", &[("LEEK_AGENT_QUARANTINE_MAX_MB", "0")]), None);
+    let error = line("--quarantine-max-mb 2000", &[LIST], &nobody).expect_err("too much");
+    assert!(error.to_string().contains("expected 0 to 1024 megabytes"));
 }
 
 #[test]

@@ -47,6 +47,13 @@ pub struct Typed {
     /// how long a stop waits for uploads under way (default: 10s)
     #[argh(option, arg_name = "DURATION")]
     pub shutdown_timeout: Option<String>,
+    /// where documents that the API refuses are kept (default: quarantine in $STATE_DIRECTORY,
+    /// else in /var/lib/leek-agent); made when there is one to keep
+    #[argh(option, arg_name = "DIR")]
+    pub quarantine_dir: Option<String>,
+    /// megabytes of them kept for each subscription, the oldest go first; 0 keeps none (default: 16)
+    #[argh(option, arg_name = "N")]
+    pub quarantine_max_mb: Option<String>,
     /// print the version
     #[argh(switch, short = 'V')]
     #[allow(dead_code)] // Answered before argh reads the line; here for the help text.

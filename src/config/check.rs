@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::environment::{HEADER_EXPECTED, LOCAL_API_URL, is_header_text};
 use super::fault::{Fault, kind, quoted};
 use super::proxy::{Proxies, Proxy};
+use super::quarantine::Quarantine;
 use super::raw::{Faulty, Fields, Read};
 use super::redis::{self, RedisOptions};
 use super::{
@@ -81,6 +82,8 @@ pub struct Given<'a> {
     /// Certificates to trust where no `ca_file` is given.
     pub ssl_cert_file: Option<PathBuf>,
     pub proxies: &'a Proxies,
+    /// The same place for all of them.
+    pub quarantine: Option<Quarantine>,
 }
 
 /// Checks a list of subscriptions; the faults come in the list's order.
@@ -154,6 +157,7 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
         validation: validation?.unwrap_or_default(),
         policy: policy?,
         redis: redis?,
+        quarantine: given.quarantine.clone(),
     })
 }
 

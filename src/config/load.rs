@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::environment::{HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use super::fault::{Fault, Report};
 use super::proxy::Proxies;
+use super::quarantine::Quarantine;
 use super::{Config, Mode, check, raw};
 use crate::secret::Secret;
 use crate::small_file;
@@ -35,6 +36,8 @@ pub struct Sources {
     /// `SSL_CERT_FILE`.
     pub ssl_cert_file: Option<PathBuf>,
     pub proxies: Proxies,
+    /// Where refused documents are kept; `None` for nowhere.
+    pub quarantine: Option<Quarantine>,
 }
 
 /// The text of a list and what to call the place it was read from. Holds secrets, hence no `Debug`
@@ -84,6 +87,7 @@ pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
         open_tls: &|settings| open_once(&opened, settings),
         ssl_cert_file: sources.ssl_cert_file.clone(),
         proxies: &sources.proxies,
+        quarantine: sources.quarantine.clone(),
     };
     let subscriptions = check::subscriptions(&list, &given)
         .map_err(|faults| report.push_section(&listed.source, &faults))

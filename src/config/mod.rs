@@ -9,6 +9,7 @@ pub mod fault;
 mod load;
 mod policy;
 pub mod proxy;
+pub mod quarantine;
 pub mod raw;
 pub mod redis;
 mod tls;
@@ -19,6 +20,7 @@ pub use load::{Listed, Sources, load, read_key_file};
 use std::time::Duration;
 
 use self::proxy::Proxy;
+use self::quarantine::Quarantine;
 use self::redis::RedisOptions;
 use crate::delivery::Guarantee;
 use crate::document::{Policy, Validation};
@@ -81,6 +83,8 @@ pub struct Subscription {
     pub policy: Policy,
     /// Only a Redis broker's concern.
     pub redis: RedisOptions,
+    /// Where refused documents are kept; `None` for nowhere.
+    pub quarantine: Option<Quarantine>,
 }
 
 impl Subscription {

@@ -28,6 +28,15 @@ impl Body {
         body
     }
 
+    /// A body of documents that are JSON text already; each counts as one event.
+    pub fn of<'a>(documents: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut body = Body::with_capacity(0, 0);
+        for document in documents {
+            body.push(1, |bytes| bytes.extend_from_slice(document));
+        }
+        body.finish()
+    }
+
     /// Appends a document that `write` writes.
     pub(super) fn push(&mut self, events: u32, write: impl FnOnce(&mut Vec<u8>)) {
         if !self.parts.is_empty() {

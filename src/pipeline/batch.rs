@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!                     ┌── stored ──────────────► part done
-//!  part waiting ── post ── refused ── 1 document ──► quarantined, part done
+//!  part waiting ── post ── refused ── 1 document ──► quarantined: done once written
 //!        ▲            │        └───── more ────────► two parts waiting
 //!        └─ not well ─┘
 //! ```
@@ -110,6 +110,8 @@ pub struct Batch {
     in_flight: Option<Part>,
     /// The pipeline's count of posts when this batch was last tried: suspects take turns.
     pub tried: u64,
+    /// Refused documents that the quarantine file does not have yet.
+    pub unwritten: usize,
 }
 
 impl Batch {
@@ -131,12 +133,13 @@ impl Batch {
             parts,
             in_flight: None,
             tried: 0,
+            unwritten: 0,
         }
     }
 
-    /// Nothing of it is left to post.
+    /// Nothing of it is left to post, or to write.
     pub fn is_done(&self) -> bool {
-        self.parts.is_empty() && self.in_flight.is_none()
+        self.parts.is_empty() && self.in_flight.is_none() && self.unwritten == 0
     }
 
     pub fn is_in_flight(&self) -> bool {

@@ -77,6 +77,7 @@ impl Pipeline {
     /// Closes at once. What waits in the ring has nobody else who keeps it: it is dropped.
     pub(super) fn give_up(&mut self) {
         if self.guarantee == Guarantee::AgentOwes {
+            self.go_on_unwritten("the agent had to stop");
             while self.intake.drop_oldest(&mut self.ledger, &mut self.reports) {}
         }
         self.close();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::batch::BatchId;
 use super::link::LinkAction;
+use super::quarantine::{Refused, WriteId, Written};
 use super::report::Report;
 use super::verdict::Verdict;
 use crate::delivery::{DeliveryTag, Epoch};
@@ -29,6 +30,8 @@ pub enum Input {
     Probed(Result<(), Verdict>),
     /// A post's answer.
     Uploaded { batch: BatchId, verdict: Verdict },
+    /// What became of refused documents.
+    Quarantined { write: WriteId, written: Written },
     /// Stop once the queue is empty and everything is delivered.
     Drain,
     /// Stop consuming, deliver what is here, then close.
@@ -55,6 +58,12 @@ pub enum Output {
         batch: BatchId,
         body: Arc<Body>,
         documents: Range<usize>,
+    },
+    /// Append these documents to the quarantine file. Exactly one `Quarantined` answers, and until
+    /// then there is no other write.
+    Quarantine {
+        write: WriteId,
+        documents: Vec<Refused>,
     },
     /// Acknowledge every message up to and including this one.
     Settle { epoch: Epoch, through: DeliveryTag },

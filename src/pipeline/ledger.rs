@@ -4,7 +4,7 @@
 //! `pending` is not kept here: the pipeline counts what it holds, and the two counts check each
 //! other.
 
-/// Counters of one subscription since the agent's start, in events.
+/// Counters of one subscription since the agent's start, in events where nothing else is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// Taken from the broker, less what went back to it. An event that comes again after a
@@ -25,6 +25,10 @@ pub struct Ledger {
     pub returned: u64,
     /// Events that were mended before they could become documents.
     pub repaired: u64,
+    /// Quarantined documents (not events) that no quarantine file got, since the disk failed.
+    pub quarantine_lost: u64,
+    /// Quarantined documents that were removed again, oldest first, to stay within the bound.
+    pub quarantine_evicted: u64,
 }
 
 impl Ledger {

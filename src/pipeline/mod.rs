@@ -22,6 +22,7 @@ pub mod intake;
 mod io;
 pub mod ledger;
 pub mod link;
+pub mod quarantine;
 pub mod report;
 pub mod ring;
 mod settle;
@@ -38,6 +39,7 @@ use self::intake::{Intake, Step};
 pub use self::io::{Input, Output};
 use self::ledger::Ledger;
 use self::link::{Link, LinkAction, Loss};
+use self::quarantine::Quarantine;
 use self::report::{Report, Reports};
 use self::ring::Full;
 use self::verdict::Verdict;
@@ -55,6 +57,7 @@ pub struct Pipeline {
     batches: VecDeque<Batch>,
     /// In flight when their connection was lost: settled for the ledger, never acked.
     orphans: Vec<Batch>,
+    quarantine: Quarantine,
     uploads: usize,
     ledger: Ledger,
     reports: Reports,
@@ -79,6 +82,7 @@ impl Pipeline {
             intake: Intake::new(subscription, guarantee),
             batches: VecDeque::new(),
             orphans: Vec::new(),
+            quarantine: Quarantine::new(subscription.quarantine.is_some()),
             uploads: subscription.concurrency_pool_size,
             ledger: Ledger::default(),
             reports: Reports::default(),
@@ -105,6 +109,11 @@ impl Pipeline {
             .map(Batch::pending_events)
             .sum::<u64>();
         sealed + self.intake.pending_events()
+    }
+
+    /// Something is not settled: what is pending, and what the quarantine file does not have yet.
+    pub fn owes(&self) -> bool {
+        self.pending_events() > 0 || self.quarantine.is_awaited()
     }
 
     /// Bytes of the ring in use.
@@ -158,6 +167,7 @@ impl Pipeline {
             Input::QueueLength { epoch, messages } => self.queue_length(epoch, messages, now),
             Input::Probed(answer) => self.probed(answer, now),
             Input::Uploaded { batch, verdict } => self.uploaded(batch, verdict, now),
+            Input::Quarantined { write, written } => self.quarantined(write, written),
             Input::Drain => self.drain(now),
             Input::Stop => self.stop(now),
             Input::GiveUp => self.give_up(),
@@ -173,6 +183,7 @@ impl Pipeline {
         let step = self.decode(now);
         self.connect(now.instant);
         self.upload(now.instant);
+        self.write_refused(now.instant);
         self.finish(now.instant);
         if let Some(output) = self.next_output() {
             return output;
@@ -205,6 +216,7 @@ impl Pipeline {
             self.link.deadline(),
             self.gate.deadline(),
             self.intake.window_end(),
+            self.quarantine.deadline(),
             drain,
         ];
         deadlines
@@ -269,6 +281,7 @@ impl Pipeline {
         }
         let returned = self.intake.forget();
         self.ledger.hand_back(returned);
+        self.quarantine.forget_waiting();
         for batch in std::mem::take(&mut self.batches) {
             self.orphan(batch);
         }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::quarantine::Cause;
 use super::verdict::Verdict;
 use crate::delivery::DeliveryTag;
 use crate::document::Repairs;
@@ -45,8 +46,18 @@ pub enum Report {
     Quarantined {
         id: String,
         events: u64,
-        reason: String,
+        cause: Cause,
+        /// The API's words.
+        answer: String,
     },
+    /// Refused documents are in that file now; so many older ones had to go.
+    Kept {
+        documents: u64,
+        removed: u64,
+        file: String,
+    },
+    /// Refused documents are in no file.
+    NotKept { documents: u64, reason: String },
     /// More was to be told than there is room for.
     Omitted(u64),
 }

@@ -3,9 +3,11 @@
 //! Batches are done in any order; messages are settled from the front only, so that one ack
 //! ("multiple", AMQP 0-9-1 §1.8.3.13) covers a whole batch and never a message before its time.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::batch::{Batch, BatchId, Refusal, ServerError};
+use super::quarantine::{Cause, Refused};
 use super::report::Report;
 use super::verdict::{RefusedDocument, Verdict};
 use super::{Output, Pipeline, pace};
@@ -29,10 +31,10 @@ impl Pipeline {
         match verdict {
             Verdict::Stored => self.batch_stored(index),
             Verdict::Partial { refused } => self.partly_stored(index, &refused),
-            Verdict::Refused { status, reason } => {
+            Verdict::Refused { reason, .. } => {
                 self.api_answered();
                 let refusal = self.batches[index].refused();
-                self.refused(index, refusal, format!("{status}: {reason}"));
+                self.refused(index, refusal, Cause::Alone, reason);
             }
             Verdict::Unwell {
                 status: Some(INTERNAL_SERVER_ERROR),
@@ -66,18 +68,18 @@ impl Pipeline {
         let named = batch.find_in_flight(refused);
         if named.is_empty() {
             // It names documents that are not in this body: find the refused ones by halving.
-            let reason = refused
+            let answer = refused
                 .first()
                 .map_or_else(String::new, |document| document.reason.clone());
             let refusal = batch.refused();
-            return self.refused(index, refusal, reason);
+            return self.refused(index, refusal, Cause::Alone, answer);
         }
         self.stored += 1;
         let documents = batch.documents_in_flight() - named.len();
         let events = batch.stored();
         let lost: u64 = named
-            .iter()
-            .map(|(document, reason)| self.quarantine(index, *document, reason))
+            .into_iter()
+            .map(|(document, answer)| self.give_up_on(index, document, Cause::Named, answer))
             .sum();
         self.ledger.delivered += events - lost;
         self.reports.push(Report::Stored {
@@ -90,35 +92,42 @@ impl Pipeline {
         match self.batches[index].server_error(self.stored) {
             ServerError::Retry => {}
             ServerError::Poison(refusal) => {
-                let reason = format!("{INTERNAL_SERVER_ERROR} again and again: {reason}");
-                self.refused(index, Some(refusal), reason);
+                self.refused(index, Some(refusal), Cause::Failing, reason);
             }
         }
     }
 
-    fn refused(&mut self, index: usize, refusal: Option<Refusal>, reason: String) {
+    fn refused(&mut self, index: usize, refusal: Option<Refusal>, cause: Cause, answer: String) {
         match refusal {
             Some(Refusal::Quarantined(document)) => {
-                self.quarantine(index, document, &reason);
+                self.give_up_on(index, document, cause, answer);
             }
             Some(Refusal::Halved(documents)) => {
+                let reason = answer;
                 self.reports.push(Report::Halved { documents, reason })
             }
             None => {}
         }
     }
 
-    /// Counts a document as refused for good; answers how many events it carries.
-    fn quarantine(&mut self, index: usize, document: usize, reason: &str) -> u64 {
-        let body = &self.batches[index].body;
+    /// Counts a document as refused for good, and keeps it; answers how many events it carries.
+    fn give_up_on(&mut self, index: usize, document: usize, cause: Cause, answer: String) -> u64 {
+        let body = Arc::clone(&self.batches[index].body);
         let events = body.events(document..document + 1) as u64;
-        let id = body.id(document);
         self.ledger.quarantined += events;
         self.reports.push(Report::Quarantined {
-            id,
+            id: body.id(document),
             events,
-            reason: reason.to_owned(),
+            cause,
+            answer: answer.clone(),
         });
+        let refused = Refused {
+            body,
+            document,
+            cause,
+            answer,
+        };
+        self.keep(index, refused);
         events
     }
 
@@ -149,7 +158,7 @@ impl Pipeline {
     }
 
     /// Acks and releases what is done, up to the first batch that is not.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let mut through = None;
         while self.batches.front().is_some_and(Batch::is_done) {
             let Some(batch) = self.batches.pop_front() else {

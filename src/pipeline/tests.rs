@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use super::quarantine::{PATIENCE, WriteId, Written};
+use super::verdict::RefusedDocument;
 use super::*;
 use crate::clock;
+use crate::config::quarantine::Quarantine;
 use crate::config::{AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login};
 use crate::delivery::{DeliveryTag, Payload};
 use crate::document::Validation;
@@ -47,6 +50,7 @@ fn subscription() -> Subscription {
         validation: Validation::Tolerant,
         policy: crate::document::Policy::default(),
         redis: crate::config::redis::RedisOptions::default(),
+        quarantine: None,
     }
 }
 
@@ -62,6 +66,9 @@ enum Did {
         bytes: usize,
     },
     Settle(u64),
+    /// A write, and the ids of the documents in it.
+    Quarantine(u64, Vec<String>),
+    NotKept(u64),
     Invalid(u64),
     Other,
 }
@@ -148,7 +155,12 @@ impl Bench {
                     }
                 }
                 Output::Settle { through, .. } => Did::Settle(through.0),
+                Output::Quarantine { write, documents } => {
+                    let ids = documents.iter().map(|one| one.body.id(one.document));
+                    Did::Quarantine(write.0, ids.collect())
+                }
                 Output::Report(Report::Invalid { tag, .. }) => Did::Invalid(tag.0),
+                Output::Report(Report::NotKept { documents, .. }) => Did::NotKept(documents),
                 _ => Did::Other,
             });
             self.check_books();
@@ -156,13 +168,60 @@ impl Bench {
     }
 
     fn stored(&mut self, batch: u64) -> Vec<Did> {
+        self.answered(batch, Verdict::Stored)
+    }
+
+    fn answered(&mut self, batch: u64, verdict: Verdict) -> Vec<Did> {
         self.input(Input::Uploaded {
             batch: BatchId(batch),
-            verdict: Verdict::Stored,
+            verdict,
         });
+        self.pump_told()
+    }
+
+    /// The API names these documents and stores all others of the batch.
+    fn refused(&mut self, batch: u64, ids: &[&str]) -> Vec<Did> {
+        let refused = ids.iter().map(|id| RefusedDocument {
+            id: (*id).into(),
+            reason: "400: mapping".into(),
+        });
+        let refused = refused.collect();
+        self.answered(batch, Verdict::Partial { refused })
+    }
+
+    /// The disk took `kept` documents and not the `lost` ones.
+    fn written(&mut self, write: u64, kept: u64, lost: u64) -> Vec<Did> {
+        let written = Written {
+            kept,
+            lost,
+            ..Written::default()
+        };
+        self.input(Input::Quarantined {
+            write: WriteId(write),
+            written,
+        });
+        self.pump_told()
+    }
+
+    fn pump_told(&mut self) -> Vec<Did> {
         let mut did = self.pump();
         did.retain(|one| *one != Did::Other);
         did
+    }
+
+    /// A batch of these documents is on its way; nothing else is ready.
+    fn post(&mut self, ids: &[&str]) {
+        for id in ids {
+            self.deliver(&event(id, ""));
+        }
+        assert_eq!(self.pump_told(), []);
+        self.now += WINDOW;
+        let did = self.pump_told();
+        assert!(matches!(did[..], [Did::Upload { .. }]), "{did:?}");
+    }
+
+    fn quarantine_lost(&self) -> u64 {
+        self.pipeline.ledger().quarantine_lost
     }
 
     fn check_books(&self) {
@@ -331,4 +390,118 @@ fn a_message_that_no_ring_can_hold_is_invalid() {
     assert_eq!(bench.pump(), [Did::Invalid(1)]);
     bench.now += WINDOW;
     assert_eq!(bench.pump(), [Did::Settle(1)]);
+}
+
+// ── Refused documents ──────────────────────────────────────────────────────────────────────────
+
+/// A subscription whose refused documents are kept.
+fn keeping() -> Subscription {
+    Subscription {
+        quarantine: Quarantine::new("q".into(), 1),
+        ..subscription()
+    }
+}
+
+fn write(number: u64, ids: &[&str]) -> Did {
+    Did::Quarantine(number, ids.iter().map(|id| (*id).to_owned()).collect())
+}
+
+#[test]
+fn a_batch_is_acked_once_its_refused_documents_are_written() {
+    let mut bench = Bench::new(&keeping());
+    bench.post(&["a", "b", "c"]);
+    assert_eq!(bench.refused(0, &["a", "c"]), [write(0, &["a", "c"])]);
+    assert!(bench.pipeline.owes());
+    bench.now += PATIENCE - Duration::from_millis(1);
+    assert_eq!(bench.pump_told(), []);
+    assert_eq!(bench.written(0, 2, 0), [Did::Settle(3)]);
+    assert!(!bench.pipeline.owes());
+    let ledger = bench.pipeline.ledger();
+    assert_eq!((ledger.delivered, ledger.quarantined), (1, 2));
+    assert_eq!(ledger.quarantine_lost, 0);
+}
+
+#[test]
+fn where_nothing_is_kept_nothing_is_waited_for() {
+    let mut bench = Bench::new(&subscription());
+    bench.post(&["a", "b"]);
+    assert_eq!(bench.refused(0, &["a"]), [Did::Settle(2)]);
+    assert_eq!(bench.quarantine_lost(), 0);
+}
+
+#[test]
+fn a_disk_that_fails_stops_no_delivery() {
+    let mut bench = Bench::new(&keeping());
+    bench.post(&["a", "b", "c"]);
+    assert_eq!(bench.refused(0, &["a", "b"]), [write(0, &["a", "b"])]);
+    assert_eq!(bench.written(0, 1, 1), [Did::Settle(3), Did::NotKept(1)]);
+    assert_eq!(bench.quarantine_lost(), 1);
+}
+
+#[test]
+fn a_disk_that_hangs_stops_delivery_once_and_not_for_long() {
+    let mut bench = Bench::new(&keeping());
+    bench.post(&["a", "b"]);
+    assert_eq!(bench.refused(0, &["a"]), [write(0, &["a"])]);
+    // Meanwhile the next batch goes out; what is refused there waits for the next write.
+    bench.post(&["c", "d"]);
+    assert_eq!(bench.refused(1, &["d"]), []);
+    bench.now += PATIENCE;
+    assert_eq!(bench.pump_told(), [Did::Settle(4), Did::NotKept(2)]);
+    assert_eq!(bench.quarantine_lost(), 2);
+    // It still hangs: nobody waits a second time.
+    bench.post(&["e"]);
+    assert_eq!(bench.refused(2, &["e"]), [Did::Settle(5), Did::NotKept(1)]);
+    assert_eq!(bench.quarantine_lost(), 3);
+    // At long last it has written the first after all, and is asked again.
+    assert_eq!(bench.written(0, 1, 0), []);
+    assert_eq!(bench.quarantine_lost(), 2);
+    bench.post(&["f"]);
+    assert_eq!(bench.refused(3, &["f"]), [write(1, &["f"])]);
+    assert_eq!(bench.written(1, 1, 0), [Did::Settle(6)]);
+}
+
+#[test]
+fn what_is_refused_during_a_write_goes_into_the_next_one() {
+    let mut bench = Bench::new(&keeping());
+    bench.post(&["a", "b"]);
+    assert_eq!(bench.refused(0, &["a"]), [write(0, &["a"])]);
+    bench.post(&["c", "d"]);
+    assert_eq!(bench.refused(1, &["c", "d"]), []);
+    assert_eq!(
+        bench.written(0, 1, 0),
+        [Did::Settle(2), write(1, &["c", "d"])]
+    );
+    assert_eq!(bench.written(1, 2, 0), [Did::Settle(4)]);
+}
+
+#[test]
+fn a_lost_connection_takes_back_what_is_not_written() {
+    let mut bench = Bench::new(&keeping());
+    bench.post(&["a", "b"]);
+    assert_eq!(bench.refused(0, &["a"]), [write(0, &["a"])]);
+    bench.post(&["c", "d"]);
+    assert_eq!(bench.refused(1, &["c"]), []);
+    bench.input(Input::SourceDown {
+        epoch: bench.epoch,
+        reason: "gone".into(),
+        heard: None,
+    });
+    bench.pump();
+    // Neither message was acked, so all of it comes again: no further write, and no ack.
+    assert_eq!(bench.written(0, 1, 0), []);
+    assert_eq!(bench.quarantine_lost(), 0);
+    assert!(!bench.pipeline.owes());
+}
+
+#[test]
+fn a_stop_waits_for_the_disk_and_leaves_the_message_to_the_broker_if_in_vain() {
+    let mut bench = Bench::new(&keeping());
+    bench.post(&["a"]);
+    assert_eq!(bench.refused(0, &["a"]), [write(0, &["a"])]);
+    bench.input(Input::Stop);
+    assert_eq!(bench.pump_told(), []);
+    bench.input(Input::GiveUp);
+    assert_eq!(bench.pump_told(), []);
+    assert!(bench.pipeline.owes(), "it was not acked");
 }

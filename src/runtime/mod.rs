@@ -23,7 +23,7 @@ use crate::pipeline::Input;
 use crate::signal::Signals;
 use crate::source::News;
 use crate::source::bell::Bell;
-use crate::upload;
+use crate::{store, upload};
 
 const WAKE: Token = Token(0);
 const STOP: Token = Token(1);
@@ -68,6 +68,10 @@ enum Notice {
     Upload {
         subscription: usize,
         report: upload::Report,
+    },
+    Disk {
+        subscription: usize,
+        report: store::Report,
     },
 }
 
@@ -234,6 +238,10 @@ impl Runtime {
                     subscription,
                     report,
                 } => self.workers[subscription].upload_report(report, now),
+                Notice::Disk {
+                    subscription,
+                    report,
+                } => self.workers[subscription].disk_report(report, now),
             }
         }
         count
@@ -316,10 +324,7 @@ impl Runtime {
     /// A drain that was cut short while something was not well has not done its work, even if
     /// nothing was in hand.
     fn outcome(&self) -> Ended {
-        let owed = self
-            .workers
-            .iter()
-            .any(|worker| worker.pending_events() > 0);
+        let owed = self.workers.iter().any(Worker::owes);
         match owed || (self.settings.drain && self.unwell_at_stop) {
             true => Ended::Undelivered,
             false => Ended::Delivered,
@@ -345,6 +350,13 @@ impl Reporter {
 
     fn upload(&self, report: upload::Report) {
         self.send(Notice::Upload {
+            subscription: self.index,
+            report,
+        });
+    }
+
+    fn disk(&self, report: store::Report) {
+        self.send(Notice::Disk {
             subscription: self.index,
             report,
         });

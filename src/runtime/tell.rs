@@ -41,8 +41,26 @@ pub fn tell(name: &str, report: &Report) {
         Report::Halved { documents, reason } => {
             log::warn!(subscription = name, documents = *documents, reason = reason.as_str(); "batch refused: sending it again in halves");
         }
-        Report::Quarantined { id, events, reason } => {
-            log::error!(subscription = name, id = id.as_str(), events = *events, reason = reason.as_str(); "document refused by the api: given up");
+        Report::Quarantined {
+            id,
+            events,
+            cause,
+            answer,
+        } => {
+            log::error!(subscription = name, id = id.as_str(), events = *events, reason = cause.as_str(), answer = answer.as_str(); "document refused by the api: given up");
+        }
+        Report::Kept {
+            documents,
+            removed,
+            file,
+        } => {
+            log::info!(subscription = name, documents = *documents, file = file.as_str(); "refused documents kept");
+            if *removed > 0 {
+                log::warn!(subscription = name, documents = *removed; "quarantine is full: oldest documents removed");
+            }
+        }
+        Report::NotKept { documents, reason } => {
+            log::error!(subscription = name, documents = *documents, reason = reason.as_str(); "refused documents not kept");
         }
         Report::Omitted(count) => {
             log::warn!(subscription = name, count = *count; "further reports omitted");
@@ -85,7 +103,9 @@ pub fn tell_ledger(name: &str, ledger: &Ledger, pending: u64) {
         dropped = ledger.dropped,
         pending = pending,
         returned = ledger.returned,
-        repaired = ledger.repaired;
+        repaired = ledger.repaired,
+        quarantine_lost = ledger.quarantine_lost,
+        quarantine_evicted = ledger.quarantine_evicted;
         "ledger"
     );
 }

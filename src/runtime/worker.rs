@@ -1,4 +1,4 @@
-//! One subscription at work: its pipeline, its broker connection, its uploaders.
+//! One subscription at work: its pipeline, its broker connection, its uploaders, its disk.
 //!
 //! It carries inputs to the pipeline and the pipeline's outputs to the shells, and decides nothing.
 
@@ -17,6 +17,7 @@ use crate::pipeline::batch::BatchId;
 use crate::pipeline::report::Report;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::source::{Event, Message, News, Purpose, Source, Ties};
+use crate::store::{self, Disk};
 use crate::upload::{self, Endpoint, Job, PostBody, Uploader};
 
 /// Messages taken from the receiver, and steps of the pipeline, in one turn of one subscription:
@@ -48,6 +49,7 @@ pub struct Worker {
     pipeline: Pipeline,
     source: Source,
     uploader: Uploader,
+    disk: Disk,
     guarantee: Guarantee,
     /// Half of the ring: below it, there is room.
     ring_half: usize,
@@ -74,6 +76,8 @@ impl Worker {
                 uploads.upload(report);
             },
         )?;
+        let writes = reporter.clone();
+        let disk = Disk::new(subscription, move |report| writes.disk(report));
         let ties = Ties {
             bell,
             notify: Arc::new(move |news| reporter.source(news)),
@@ -86,6 +90,7 @@ impl Worker {
             pipeline: Pipeline::new(subscription, now, fastrand::u64(..)),
             source: Source::new(subscription, Purpose::Consume, ties),
             uploader,
+            disk,
             guarantee: subscription.guarantee(),
             ring_half: subscription.buffer_bytes / 2,
             held: None,
@@ -112,8 +117,8 @@ impl Worker {
         self.stopped
     }
 
-    pub fn pending_events(&self) -> u64 {
-        self.pipeline.pending_events()
+    pub fn owes(&self) -> bool {
+        self.pipeline.owes()
     }
 
     pub fn tell_ledger(&self) {
@@ -174,6 +179,14 @@ impl Worker {
                 batch: BatchId(id),
                 verdict,
             },
+        };
+        self.input(input, now);
+    }
+
+    /// Carries the disk's report to the pipeline.
+    pub fn disk_report(&mut self, report: store::Report, now: Instant) {
+        let input = match report {
+            store::Report::Quarantined { write, written } => Input::Quarantined { write, written },
         };
         self.input(input, now);
     }
@@ -267,6 +280,10 @@ impl Worker {
                     id: batch.0,
                     body: PostBody::new(body, documents),
                 });
+            }
+            Output::Quarantine { write, documents } => {
+                self.disk
+                    .submit(store::Job::Quarantine { write, documents });
             }
             Output::Report(report) => self.report(&report),
             Output::Stopped => self.stopped = true,

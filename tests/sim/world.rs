@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant};
 
 use leek_agent::clock::{self, Now};
+use leek_agent::config::quarantine::Quarantine;
 use leek_agent::config::redis::RedisOptions;
 use leek_agent::config::{
     AmqpBroker, BatchLimits, Broker as Address, FailoverStrategy, HostPort, Login, RedisBroker,
@@ -13,6 +14,7 @@ use leek_agent::config::{
 use leek_agent::delivery::{Delivery, DeliveryTag, Epoch, Payload};
 use leek_agent::document::{Policy, Validation};
 use leek_agent::pipeline::batch::BatchId;
+use leek_agent::pipeline::quarantine::{Refused, WriteId};
 use leek_agent::pipeline::report::Report;
 use leek_agent::pipeline::verdict::Verdict;
 use leek_agent::pipeline::{Input, Output, Pipeline};
@@ -20,6 +22,7 @@ use leek_agent::secret::Secret;
 
 use super::api::{Api, MOODS, Mood, is_opaque, is_poison, is_refused};
 use super::broker::{Broker, HEARTBEAT_PREFIX, Kind, Message};
+use super::disk::{Disk, Health, Outcome};
 
 /// Whether a world prints what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,7 @@ enum Happening {
     NotSetUp(Epoch),
     Probed(Result<(), Verdict>),
     Posted(BatchId, Verdict),
+    Written(WriteId, Outcome),
     QueueLength(Epoch, u64),
     /// The broker may deliver some more.
     Deliver,
@@ -78,6 +82,10 @@ pub struct World {
     next_happening: u64,
     pub broker: Broker,
     pub api: Api,
+    pub disk: Disk,
+    writing: Option<WriteId>,
+    /// Given up, and their messages acked.
+    settled_bad: BTreeSet<String>,
     pipeline: Pipeline,
     subscription: Subscription,
     in_flight: BTreeSet<BatchId>,
@@ -150,6 +158,7 @@ fn subscription(kind: Kind, random: &mut fastrand::Rng) -> Subscription {
         validation: Validation::Tolerant,
         policy: Policy::default(),
         redis: RedisOptions::default(),
+        quarantine: Quarantine::new("q".into(), 1),
     }
 }
 
@@ -186,6 +195,9 @@ impl World {
             subscription,
             in_flight: BTreeSet::new(),
             quarantined: BTreeSet::new(),
+            disk: Disk::default(),
+            writing: None,
+            settled_bad: BTreeSet::new(),
             held: None,
             delivering: false,
             published: 0,
@@ -311,6 +323,7 @@ impl World {
                 body,
                 documents,
             } => self.upload(batch, &body, documents),
+            Output::Quarantine { write, documents } => self.keep(write, &documents),
             Output::Settle { epoch, through } => self.settle(epoch, through),
             Output::Close { epoch } => {
                 if self.broker.kind == Kind::Redis {
@@ -382,6 +395,17 @@ impl World {
         self.plan(at, Happening::Posted(batch, verdict));
     }
 
+    fn keep(&mut self, write: WriteId, documents: &[Refused]) {
+        assert_eq!(self.writing.replace(write), None, "one write at a time");
+        let health = match self.healed {
+            true => Health::Well,
+            false => Health::Shaky,
+        };
+        let outcome = self.disk.write(documents, health, &mut self.random);
+        let at = self.now + outcome.takes;
+        self.plan(at, Happening::Written(write, outcome));
+    }
+
     fn answer_at(&mut self) -> Instant {
         self.now + self.api.latency(&mut self.random)
     }
@@ -405,6 +429,9 @@ impl World {
                     "seed {}: {uuid} was acked before it was stored",
                     self.seed
                 );
+                if !self.api.stored.contains_key(uuid) {
+                    self.settled_bad.insert(uuid.clone());
+                }
             }
         }
         self.deliver_soon();
@@ -432,6 +459,11 @@ impl World {
             Happening::Posted(batch, verdict) => {
                 self.in_flight.remove(&batch);
                 self.input(Input::Uploaded { batch, verdict });
+            }
+            Happening::Written(write, outcome) => {
+                self.writing = None;
+                let written = self.disk.written(outcome);
+                self.input(Input::Quarantined { write, written });
             }
             Happening::QueueLength(epoch, messages) => {
                 self.input(Input::QueueLength { epoch, messages })
@@ -616,6 +648,18 @@ impl World {
             "seed {}: the ring's bound",
             self.seed
         );
+        self.check_kept(&self.settled_bad);
+    }
+
+    /// Refused documents whose messages are settled are on the disk, or counted as lost.
+    fn check_kept(&self, settled: &BTreeSet<String>) {
+        let lost = self.pipeline.ledger().quarantine_lost;
+        let missing: Vec<_> = settled.difference(&self.disk.kept).collect();
+        assert!(
+            missing.len() as u64 <= lost,
+            "seed {}: {missing:?} are in no file, {lost} counted as lost",
+            self.seed
+        );
     }
 
     /// What holds when a drain has ended.
@@ -647,6 +691,7 @@ impl World {
             missing.len() as u64 <= ledger.dropped + pending,
             "seed {seed}: {missing:?} was never stored: {ledger:?}"
         );
+        self.check_kept(&self.quarantined);
         self.tell(|| format!("{ledger:?}"));
     }
 

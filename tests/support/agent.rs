@@ -15,6 +15,9 @@ use super::wait::poll;
 /// Longer than anything but a deadlock takes on two busy cores.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// Where in its folder an agent keeps what the API refuses.
+pub const QUARANTINE: &str = "quarantine";
+
 /// A subscription with Leek's defaults, but a window that does not make tests wait.
 pub fn subscription(broker: &str, api_url: &str) -> Value {
     json!({
@@ -87,6 +90,7 @@ impl Setup {
             .current_dir(self.folder.path())
             .args(["--subscriptions", "subscriptions.json"])
             .args(["--log-format", "json"])
+            .args(["--quarantine-dir", QUARANTINE])
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -248,6 +252,25 @@ impl Agent {
         pause.expect("a stopped agent tells its longest pause")
     }
 
+    /// The quarantine lines of all subscriptions, those of the newest file last.
+    pub fn quarantined(&self) -> Vec<Value> {
+        let Ok(entries) = fs::read_dir(self.folder().join(QUARANTINE)) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
+        paths.sort();
+        let texts = paths
+            .iter()
+            .map(|path| fs::read_to_string(path).expect("UTF-8"));
+        let lines: Vec<String> = texts
+            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        let values = lines.iter().map(|line| serde_json::from_str(line));
+        values.map(|value| value.expect("JSON")).collect()
+    }
+
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
         self.proc_status("VmRSS:")
@@ -313,6 +336,8 @@ pub struct Ledger {
     pub pending: u64,
     pub returned: u64,
     pub repaired: u64,
+    pub quarantine_lost: u64,
+    pub quarantine_evicted: u64,
 }
 
 impl Ledger {
@@ -334,6 +359,8 @@ impl Ledger {
             // Not part of the balance; what is absent is nought.
             returned: entry["returned"].as_u64().unwrap_or(0),
             repaired: entry["repaired"].as_u64().unwrap_or(0),
+            quarantine_lost: entry["quarantine_lost"].as_u64().unwrap_or(0),
+            quarantine_evicted: entry["quarantine_evicted"].as_u64().unwrap_or(0),
         }
     }
 
