@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::agent::{SOON, Setup, start, subscription, with};
+use support::agent::{Agent, SOON, Setup, start, subscription, with};
 use support::api::{Answer, FakeApi};
 use support::keeper::lock;
 use support::publisher::{Publisher, QUEUE, uuid};
@@ -171,6 +171,26 @@ fn a_wrong_key_holds_everything_until_it_is_mended() {
     api.assert_exactly_once(0..200);
 }
 
+/// The quarantine file has exactly the events numbered `numbers`, as they would have been posted.
+#[track_caller]
+fn assert_quarantined(agent: &Agent, numbers: &[usize], reason: &str, answer: &str) {
+    let lines = agent.quarantined();
+    let ids = lines.iter().map(|line| line["document"]["id"].as_str());
+    let ids: Vec<_> = ids.flatten().map(str::to_owned).collect();
+    let wanted: Vec<_> = numbers.iter().map(|number| uuid(*number)).collect();
+    assert_eq!(ids, wanted);
+    for line in &lines {
+        let told = ["subscription", "reason", "answer"].map(|key| &line[key]);
+        assert_eq!(told, ["shop-qa", reason, answer]);
+        assert!(
+            line["time"]
+                .as_str()
+                .is_some_and(|time| time.ends_with('Z'))
+        );
+        assert_eq!(line["document"]["events_count"], 1, "{line}");
+    }
+}
+
 // ── The API refuses documents ──────────────────────────────────────────────────────────────────
 
 #[test]
@@ -189,6 +209,12 @@ fn documents_that_are_refused_by_name_do_not_hold_the_others() {
         "{ledger:?}"
     );
     api.assert_exactly_once((0..100).filter(|number| ![3, 70].contains(number)));
+    assert_quarantined(
+        &agent,
+        &[3, 70],
+        "named by the api",
+        "400: mapper_parsing_exception: failed to parse field",
+    );
 }
 
 #[test]
@@ -207,9 +233,10 @@ fn a_batch_that_is_too_large_is_halved() {
     api.assert_exactly_once(0..500);
 }
 
-/// Whatever holds document `bad` gets `answer`; all others must come through and `bad` must not.
+/// Whatever holds document `bad` gets `answer`; all others must come through and `bad` must not. Gives
+/// the agent, stopped.
 #[track_caller]
-fn isolates(name: &str, changes: &Value, count: usize, bad: usize, answer: &Answer) {
+fn isolates(name: &str, changes: &Value, count: usize, bad: usize, answer: &Answer) -> Agent {
     let (vhost, api, subscription) = parts(name);
     let mut publisher = Publisher::open(&vhost.url());
     let (id, refusal) = (uuid(bad), answer.clone());
@@ -230,20 +257,27 @@ fn isolates(name: &str, changes: &Value, count: usize, bad: usize, answer: &Answ
     let wanted = (count as u64 - 1, 1);
     assert_eq!((ledger.delivered, ledger.quarantined), wanted, "{ledger:?}");
     api.assert_exactly_once((0..count).filter(|number| *number != bad));
+    agent
 }
 
 #[test]
 fn a_document_that_is_always_refused_is_found_by_halving() {
     let refused = Answer::Status(422, json!({"error": {"message": "no"}}));
-    isolates("refused", &json!({}), 200, 77, &refused);
+    let agent = isolates("refused", &json!({}), 200, 77, &refused);
+    let answer = r#"422: {"error":{"message":"no"}}"#;
+    assert_quarantined(&agent, &[77], "refused alone", answer);
     // As Leek answers a conflict: a JSON string.
-    isolates(
-        "conflict",
-        &json!({}),
-        50,
-        0,
-        &Answer::Status(409, json!("conflict")),
-    );
+    let conflict = Answer::Status(409, json!("conflict"));
+    let agent = isolates("conflict", &json!({}), 50, 0, &conflict);
+    assert_quarantined(&agent, &[0], "refused alone", "409: \"conflict\"");
+}
+
+#[test]
+fn a_document_that_is_too_large_for_the_api_is_kept() {
+    let too_large = Answer::too_large();
+    let agent = isolates("too-large", &json!({}), 60, 59, &too_large);
+    let answer = "413: <h1>413 Request Entity Too Large</h1>";
+    assert_quarantined(&agent, &[59], "refused alone", answer);
 }
 
 #[test]
@@ -251,7 +285,10 @@ fn a_poison_document_is_found_while_others_pass() {
     let failing = Answer::Status(500, json!({"error": {"message": "boom"}}));
     // Small batches, side by side: the others pass while the poisoned one is tried five times.
     let changes = json!({"batch_max_number_of_messages": 4, "concurrency_pool_size": 3});
-    isolates("poison", &changes, 200, 42, &failing);
+    let agent = isolates("poison", &changes, 200, 42, &failing);
+    let answer = r#"500: {"error":{"message":"boom"}}"#;
+    let reason = "500 again and again while others were stored";
+    assert_quarantined(&agent, &[42], reason, answer);
 }
 
 // ── The broker fails ───────────────────────────────────────────────────────────────────────────
