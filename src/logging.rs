@@ -1,4 +1,5 @@
-//! Logs: one line an entry on stdout, JSON or text, repeats held back and counted.
+//! Logs: one line an entry on stdout, JSON or text, repeats held back and counted. Logging never
+//! waits for stdout: a thread of its own writes there.
 //!
 //! Entries are written with the `log` macros and their key-value fields:
 //! `log::warn!(subscription = name, reason; "broker connection lost")`. The field `subscription`
@@ -7,17 +8,19 @@
 //! info = life cycle; debug = per batch; trace = per event.
 
 mod entry;
+mod outlet;
 mod rate_limit;
 pub(crate) mod timestamp;
 
 use std::io::{self, Write};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 
 use crate::clock;
 use entry::Entry;
+use outlet::Outlet;
 use rate_limit::{Key, RateLimit, Verdict};
 
 pub use timestamp::rfc3339;
@@ -27,6 +30,9 @@ pub use timestamp::rfc3339;
 /// with a meaning; ureq's print what servers sent.
 const OTHER_CRATES: LevelFilter = LevelFilter::Warn;
 const CAPPED_CRATES: [&str; 3] = ["amiquip", "ureq", "ureq_proto"];
+
+/// What the last entries get to reach a stdout that may not be read any more.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,19 +78,25 @@ struct State {
 }
 
 static STATE: OnceLock<State> = OnceLock::new();
+static OUTLET: OnceLock<Arc<Outlet>> = OnceLock::new();
 
 /// Starts logging to stdout. Later calls change nothing.
-pub fn init(settings: Settings) {
+pub fn init(settings: Settings) -> io::Result<()> {
     let limit = Mutex::new(RateLimit::default());
     let format = settings.format;
     if STATE.set(State { limit, format }).is_err() {
-        return;
+        return Ok(());
     }
+    let gap = move |count| Entry::of_gap(count, clock::wall_ms()).line(format);
+    let outlet = Outlet::start(io::stdout(), gap)?;
+    let outlet = OUTLET.get_or_init(|| outlet);
     let mut builder = env_logger::Builder::new();
     builder
         .filter_level(settings.level.min(OTHER_CRATES))
         .filter_module("leek_agent", settings.level)
-        .target(env_logger::Target::Stdout)
+        .target(env_logger::Target::Pipe(Box::new(ToOutlet(Arc::clone(
+            outlet,
+        )))))
         .format(|out, record| {
             STATE.get().map_or(Ok(()), |state| {
                 state.write(out, record, clock::monotonic(), clock::wall_ms())
@@ -95,6 +107,21 @@ pub fn init(settings: Settings) {
     }
     // Fails only where a logger is set already, which a second start within one process may meet.
     let _ = builder.try_init();
+    Ok(())
+}
+
+/// Where env_logger writes; it writes an entry in one piece.
+struct ToOutlet(Arc<Outlet>);
+
+impl Write for ToOutlet {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.push(lines);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes the counts of repeats whose window has ended, and tells when the next one does: the event
@@ -102,23 +129,28 @@ pub fn init(settings: Settings) {
 pub fn flush(now: Instant) -> Option<Instant> {
     let state = STATE.get()?;
     let mut limit = state.limit.lock().unwrap_or_else(PoisonError::into_inner);
-    for (key, held_back) in limit.expired(now) {
-        let line = Entry::of_key(&key, clock::wall_ms(), held_back).line(state.format);
-        // A closed stdout must not stop the agent.
-        let _ = writeln!(io::stdout(), "{line}");
-    }
+    push_counts(limit.expired(now), state.format);
     limit.deadline()
 }
 
-/// Writes all counts of repeats, before the program ends.
+/// Writes all counts of repeats, before the program ends, and gives them and all other entries some
+/// time to be read.
 pub fn finish() {
     let Some(state) = STATE.get() else { return };
     let mut limit = state.limit.lock().unwrap_or_else(PoisonError::into_inner);
-    for (key, held_back) in limit.drain() {
-        let line = Entry::of_key(&key, clock::wall_ms(), held_back).line(state.format);
-        let _ = writeln!(io::stdout(), "{line}");
+    push_counts(limit.drain(), state.format);
+    drop(limit);
+    if let Some(outlet) = OUTLET.get() {
+        outlet.finish(FINISH_TIMEOUT);
     }
-    let _ = io::stdout().flush();
+}
+
+fn push_counts(counts: Vec<(Key, u64)>, format: Format) {
+    let Some(outlet) = OUTLET.get() else { return };
+    for (key, held_back) in counts {
+        let line = Entry::of_key(&key, clock::wall_ms(), held_back).line(format);
+        outlet.push(format!("{line}\n").as_bytes());
+    }
 }
 
 impl State {

@@ -12,26 +12,20 @@ use leek_agent::runtime::{self, Ended};
 use leek_agent::{logging, process_title};
 
 fn main() -> ExitCode {
-    std::panic::catch_unwind(start)
-        .unwrap_or(Exit::Software)
-        .into()
+    let exit = std::panic::catch_unwind(start).unwrap_or(Exit::Software);
+    logging::finish();
+    exit.into()
 }
 
 fn start() -> Exit {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     process_title::hide_keys();
     match cli::parse(&args, &Env::of_process()) {
-        Ok(Outcome::Run(invocation)) => {
-            let exit = carry_out(*invocation);
-            logging::finish();
-            exit
-        }
+        Ok(Outcome::Run(invocation)) => carry_out(*invocation),
         Ok(Outcome::Print(text)) => print(&text),
-        Ok(Outcome::Disabled(settings)) => {
-            logging::init(settings);
+        Ok(Outcome::Disabled(settings)) => done_or_bug(logging::init(settings).map(|()| {
             log::info!("not started: LEEK_ENABLE_AGENT is false");
-            Exit::Done
-        }
+        })),
         Err(error) => {
             complain(&error.to_string());
             error.exit()
@@ -43,7 +37,9 @@ fn carry_out(invocation: Invocation) -> Exit {
     if let Command::Transform(options) = &invocation.command {
         return run_transform(options);
     }
-    logging::init(invocation.logging);
+    if let Err(error) = logging::init(invocation.logging) {
+        return done_or_bug(Err(error));
+    }
     match invocation.command {
         Command::Run(options) => run(&options),
         Command::Check(options) if options.offline => {

@@ -56,6 +56,19 @@ impl Entry {
         }
     }
 
+    /// The line in the place of entries for which there was no room.
+    pub fn of_gap(count: u64, time_ms: i64) -> Self {
+        Entry {
+            time_ms,
+            level: log::Level::Warn,
+            target: None,
+            subscription: None,
+            message: "log entries dropped: stdout was not read".into(),
+            fields: vec![("count".into(), count.into())],
+            held_back: 0,
+        }
+    }
+
     pub fn line(&self, format: Format) -> String {
         match format {
             Format::Json => self.json(),

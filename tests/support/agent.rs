@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +48,15 @@ pub struct Setup {
     folder: TempDir,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    stdout: Stdout,
+}
+
+/// Who reads what the agent prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stdout {
+    Read,
+    /// Nobody, until [`Agent::read_on`].
+    Unread,
 }
 
 impl Setup {
@@ -61,7 +70,14 @@ impl Setup {
             folder,
             args: Vec::new(),
             env: Vec::new(),
+            stdout: Stdout::Read,
         }
+    }
+
+    /// Nobody reads its standard output, until [`Agent::read_on`].
+    pub fn unread(mut self) -> Setup {
+        self.stdout = Stdout::Unread;
+        self
     }
 
     /// Words of the command line; `FOLDER` in them stands for the fresh folder.
@@ -99,13 +115,17 @@ impl Setup {
         let stdout = group.child().stdout.take().expect("stdout is piped");
         let stderr = group.child().stderr.take().expect("stderr is piped");
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let readers = vec![collect(stdout, &lines), collect(stderr, &lines)];
-        Agent {
+        let mut agent = Agent {
+            readers: vec![collect(stderr, &lines)],
+            unread: Some(stdout),
             group,
             lines,
-            readers,
             folder: self.folder,
+        };
+        if self.stdout == Stdout::Read {
+            agent.read_on();
         }
+        agent
     }
 
     /// Runs to the end within [`SOON`].
@@ -139,10 +159,18 @@ pub struct Agent {
     group: Group,
     lines: Arc<Mutex<Vec<String>>>,
     readers: Vec<Reader>,
+    unread: Option<ChildStdout>,
     folder: TempDir,
 }
 
 impl Agent {
+    /// Reads its standard output from now on.
+    pub fn read_on(&mut self) {
+        if let Some(stdout) = self.unread.take() {
+            self.readers.push(collect(stdout, &self.lines));
+        }
+    }
+
     /// Its working folder.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -239,7 +267,8 @@ impl Agent {
         ledger
     }
 
-    /// The event loop's longest pause in milliseconds, which it printed at its end.
+    /// The event loop's longest pause in milliseconds, which it printed at its end; without the time
+    /// that a busy machine gave to others.
     #[track_caller]
     pub fn longest_pause_ms(&self) -> f64 {
         let log = self.log();
@@ -248,7 +277,7 @@ impl Agent {
             .filter(|entry| entry["message"] == "leek-agent stopped");
         let pause = stopped
             .next()
-            .and_then(|entry| entry["longest_pause_ms"].as_f64());
+            .and_then(|entry| entry["longest_own_pause_ms"].as_f64());
         pause.expect("a stopped agent tells its longest pause")
     }
 
