@@ -21,8 +21,10 @@ use crate::document::{
 };
 use crate::event::{self, Events, RawEvent};
 
-/// Events decoded in one step: some milliseconds of work on a gateway.
-const EVENTS_PER_STEP: usize = 256;
+/// Events decoded in one step, and the bytes of a message after which a step ends: about a
+/// millisecond of work on a gateway. One event is decoded in one step, however long it is.
+const EVENTS_PER_STEP: usize = 32;
+const BYTES_PER_STEP: usize = 64 * 1024;
 
 /// What a decoding step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,6 +328,10 @@ impl Reading<'_> {
         let mut events = match inside {
             Some(offset) => Events::resume(body, offset),
             None => match event::events(body) {
+                // It was looked at as a whole: enough for one step.
+                Ok(events) if body.len() > BYTES_PER_STEP => {
+                    return Outcome::Paused(events.offset());
+                }
                 Ok(events) => events,
                 Err(fault) => {
                     self.ledger.received += 1;
@@ -334,8 +340,12 @@ impl Reading<'_> {
                 }
             },
         };
+        let begin = events.offset();
         for _ in 0..EVENTS_PER_STEP {
             let offset = events.offset();
+            if offset - begin > BYTES_PER_STEP {
+                break;
+            }
             let Some(event) = events.next() else {
                 return Outcome::Finished;
             };

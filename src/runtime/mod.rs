@@ -3,6 +3,7 @@
 //! One turn: take what happened, let every pipeline say what to do, do it, sleep until the nearest
 //! deadline. Nothing here blocks but the sleep.
 
+mod cpu_wait;
 mod pauses;
 mod tell;
 mod worker;
@@ -14,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
+use self::cpu_wait::CpuWait;
 use self::pauses::{Pauses, milliseconds};
 use self::worker::{Attempt, Worker};
-use crate::clock::{self, Now};
+use crate::clock;
 use crate::config::Config;
 use crate::logging;
 use crate::pipeline::Input;
@@ -33,6 +35,10 @@ const SOURCES: usize = 3;
 
 /// Events that one sleep can end with; further ones end the next.
 const EVENTS: usize = 64;
+
+/// What one turn of the loop may take, shared by all subscriptions: well below what is a long pause,
+/// since the last step of each may take longer than what is left of its share.
+const TURN: Duration = Duration::from_millis(20);
 
 /// What connections get for an orderly close after the time for a stop is over.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -98,6 +104,7 @@ struct Runtime {
     workers: Vec<Worker>,
     phase: Phase,
     pauses: Pauses,
+    cpu_wait: CpuWait,
     settings: Settings,
     shutdown_timeout: Duration,
     end_at: Option<Instant>,
@@ -107,14 +114,14 @@ struct Runtime {
 
 /// Consumes and delivers until told to stop. Logs how it went.
 pub fn run(config: &Config, settings: Settings) -> io::Result<Ended> {
-    let now = clock::now();
-    let mut runtime = Runtime::new(config, settings, now.instant)?;
+    let mut runtime = Runtime::new(config, settings, clock::monotonic())?;
     let ended = runtime.turn_until_ended()?;
     for worker in &runtime.workers {
         worker.tell_ledger();
     }
-    let longest_pause = milliseconds(runtime.pauses.longest());
-    log::info!(ended:? = ended, longest_pause_ms = longest_pause; "leek-agent stopped");
+    let longest = milliseconds(runtime.pauses.longest());
+    let longest_own = milliseconds(runtime.pauses.longest_own());
+    log::info!(ended:? = ended, longest_pause_ms = longest, longest_own_pause_ms = longest_own; "leek-agent stopped");
     Ok(ended)
 }
 
@@ -144,6 +151,7 @@ impl Runtime {
             workers,
             phase: Phase::Starting,
             pauses: Pauses::default(),
+            cpu_wait: CpuWait::of_this_thread(),
             settings,
             shutdown_timeout: config.shutdown_timeout,
             end_at: settings.run_for.map(|length| now + length),
@@ -157,10 +165,11 @@ impl Runtime {
             self.tell_all(clock::monotonic(), || Input::Drain);
         }
         loop {
-            let now = clock::now();
-            self.pauses.wake(now.instant);
+            let now = clock::monotonic();
+            self.pauses.wake(now);
+            self.cpu_wait.mark(now);
             let wait = self.turn(now);
-            if let Some(ended) = self.ended(now.instant) {
+            if let Some(ended) = self.ended(now) {
                 self.end_pause(clock::monotonic());
                 return Ok(ended);
             }
@@ -169,21 +178,19 @@ impl Runtime {
     }
 
     /// Does all there is to do; answers when to turn again at the latest.
-    fn turn(&mut self, now: Now) -> Option<Instant> {
-        self.take_signals(now.instant);
-        self.take_notices(now.instant);
-        self.pass_deadlines(now.instant);
-        let worker_waits: Vec<_> = self
-            .workers
-            .iter_mut()
-            .map(|worker| worker.turn(now))
-            .collect();
+    fn turn(&mut self, now: Instant) -> Option<Instant> {
+        self.take_signals(now);
+        self.take_notices(now);
+        self.pass_deadlines(now);
+        let share = TURN / u32::try_from(self.workers.len()).unwrap_or(u32::MAX).max(1);
+        let workers = self.workers.iter_mut();
+        let worker_waits: Vec<_> = workers.map(|worker| worker.turn(share)).collect();
         self.tell_started();
         let phase_wait = match self.phase {
             Phase::Stopping { until } | Phase::Closing { until } => Some(until),
             Phase::Starting | Phase::Running => self.end_at,
         };
-        let log_wait = logging::flush(now.instant);
+        let log_wait = logging::flush(now);
         worker_waits
             .into_iter()
             .chain([phase_wait, log_wait])
@@ -211,8 +218,9 @@ impl Runtime {
     }
 
     fn end_pause(&mut self, now: Instant) {
-        if let Some(pause) = self.pauses.sleep(now) {
-            log::warn!(pause_ms = milliseconds(pause); "event loop held up: is this machine overloaded?");
+        if let Some(pause) = self.pauses.sleep(now, || self.cpu_wait.since_mark()) {
+            let (length, waited) = (milliseconds(pause.length), milliseconds(pause.cpu_wait));
+            log::warn!(pause_ms = length, cpu_wait_ms = waited; "event loop held up");
         }
     }
 

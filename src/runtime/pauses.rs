@@ -12,6 +12,15 @@ const LONG: Duration = Duration::from_millis(50);
 pub struct Pauses {
     awake_since: Option<Instant>,
     longest: Duration,
+    longest_own: Duration,
+}
+
+/// A pause that people should hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongPause {
+    pub length: Duration,
+    /// Of which the thread was ready to run and had no processor.
+    pub cpu_wait: Duration,
 }
 
 impl Pauses {
@@ -20,16 +29,31 @@ impl Pauses {
         self.awake_since = Some(now);
     }
 
-    /// The next sleep begins, or the loop ends. Answers a pause that people should hear of.
-    pub fn sleep(&mut self, now: Instant) -> Option<Duration> {
-        let pause = now.saturating_duration_since(self.awake_since.take()?);
-        self.longest = self.longest.max(pause);
-        (pause > LONG).then_some(pause)
+    /// The next sleep begins, or the loop ends. `cpu_wait` is asked only about a long pause.
+    pub fn sleep(
+        &mut self,
+        now: Instant,
+        cpu_wait: impl FnOnce() -> Duration,
+    ) -> Option<LongPause> {
+        let length = now.saturating_duration_since(self.awake_since.take()?);
+        let long = (length > LONG).then(|| LongPause {
+            length,
+            cpu_wait: cpu_wait().min(length),
+        });
+        let own = length - long.map_or(Duration::ZERO, |long| long.cpu_wait);
+        self.longest = self.longest.max(length);
+        self.longest_own = self.longest_own.max(own);
+        long
     }
 
     /// The longest one so far.
     pub fn longest(&self) -> Duration {
         self.longest
+    }
+
+    /// The same, less what a long one waited for a processor.
+    pub fn longest_own(&self) -> Duration {
+        self.longest_own
     }
 }
 
@@ -43,17 +67,22 @@ mod tests {
     use super::*;
     use crate::clock;
 
+    const NONE: Duration = Duration::ZERO;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
     #[test]
     fn the_longest_time_awake_is_kept_and_sleep_does_not_count() {
         let start = clock::monotonic();
-        let after = |ms| start + Duration::from_millis(ms);
         let mut pauses = Pauses::default();
-        assert_eq!(pauses.sleep(after(0)), None);
+        assert_eq!(pauses.sleep(start, || NONE), None);
         for (woke, slept) in [(0, 3), (1_000, 1_030), (90_000, 90_001)] {
-            pauses.wake(after(woke));
-            assert_eq!(pauses.sleep(after(slept)), None);
+            pauses.wake(start + ms(woke));
+            assert_eq!(pauses.sleep(start + ms(slept), || NONE), None);
         }
-        assert_eq!(pauses.longest(), Duration::from_millis(30));
+        assert_eq!((pauses.longest(), pauses.longest_own()), (ms(30), ms(30)));
     }
 
     #[test]
@@ -61,10 +90,28 @@ mod tests {
         let start = clock::monotonic();
         let mut pauses = Pauses::default();
         pauses.wake(start);
-        assert_eq!(pauses.sleep(start + LONG), None);
+        assert_eq!(pauses.sleep(start + LONG, || NONE), None);
         let longer = LONG + Duration::from_micros(60);
         pauses.wake(start);
-        assert_eq!(pauses.sleep(start + longer), Some(longer));
+        let told = LongPause {
+            length: longer,
+            cpu_wait: NONE,
+        };
+        assert_eq!(pauses.sleep(start + longer, || NONE), Some(told));
         assert_eq!(milliseconds(longer), 50.1);
+    }
+
+    #[test]
+    fn what_the_machine_took_is_not_the_agents_own() {
+        let start = clock::monotonic();
+        let mut pauses = Pauses::default();
+        pauses.wake(start);
+        pauses.sleep(start + ms(300), || ms(280));
+        pauses.wake(start);
+        pauses.sleep(start + ms(40), || ms(40));
+        pauses.wake(start);
+        // The figure may be a little older than the turn.
+        pauses.sleep(start + ms(60), || ms(61));
+        assert_eq!((pauses.longest(), pauses.longest_own()), (ms(300), ms(40)));
     }
 }

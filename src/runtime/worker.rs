@@ -4,13 +4,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
 use super::Reporter;
 use super::tell::{tell, tell_ledger, tell_ready};
-use crate::clock::Now;
+use crate::clock;
 use crate::config::{Broker, Subscription};
 use crate::delivery::{Delivery, Epoch, Guarantee, Payload};
 use crate::pipeline::batch::BatchId;
@@ -20,8 +20,8 @@ use crate::source::{Event, Message, News, Purpose, Source, Ties};
 use crate::store::{self, Disk};
 use crate::upload::{self, Endpoint, Job, PostBody, Uploader};
 
-/// Messages taken from the receiver, and steps of the pipeline, in one turn of one subscription:
-/// some milliseconds on a gateway, so that all subscriptions and signals get their turn.
+/// Messages taken from the receiver, and steps of the pipeline, in one turn of one subscription, so
+/// that it neither reads nor decodes only. A turn ends before if its share of time is over.
 const MESSAGES_PER_TURN: usize = 256;
 const STEPS_PER_TURN: usize = 512;
 
@@ -33,6 +33,9 @@ const OWED_PER_TURN: usize = 4096;
 /// what comes next, more when it must drop the oldest, so that some are still delivered.
 const STEPS_WITH_ROOM: usize = 64;
 const STEPS_IN_A_FLOOD: usize = 256;
+
+/// Quarters of a turn's time in which messages may be taken; the pipeline has the rest.
+const READING_QUARTERS: u32 = 3;
 
 /// What came of the first try at broker and API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,14 +194,16 @@ impl Worker {
         self.input(input, now);
     }
 
-    /// One turn; answers when the next one is due at the latest.
-    pub fn turn(&mut self, now: Now) -> Option<Instant> {
-        self.source.handle_timeout(now.instant);
-        let steps = self.take_messages(now.instant);
+    /// One turn of about `share`, and never much longer; answers when the next one is due at the
+    /// latest.
+    pub fn turn(&mut self, share: Duration) -> Option<Instant> {
+        let now = clock::monotonic();
+        self.source.handle_timeout(now);
+        let steps = self.take_messages(now, now + share / 4 * READING_QUARTERS);
         while let Some((epoch, event)) = self.source.next_event() {
-            self.source_event(epoch, event, now.instant);
+            self.source_event(epoch, event, now);
         }
-        let wait = self.pump(now, steps);
+        let wait = self.pump(steps, now + share);
         [wait, self.source.deadline()].into_iter().flatten().min()
     }
 
@@ -224,8 +229,11 @@ impl Worker {
     }
 
     /// Answers how many steps the pipeline may take then.
-    fn take_messages(&mut self, now: Instant) -> usize {
+    fn take_messages(&mut self, now: Instant, until: Instant) -> usize {
         for _ in 0..self.messages_per_turn() {
+            if clock::monotonic() >= until {
+                break;
+            }
             let Some((epoch, message)) = self.held.take().or_else(|| self.source.next(now)) else {
                 return STEPS_PER_TURN;
             };
@@ -249,12 +257,17 @@ impl Worker {
     }
 
     /// Carries out what the pipeline wants until it waits, or until others must have their turn.
-    fn pump(&mut self, now: Now, steps: usize) -> Option<Instant> {
+    fn pump(&mut self, steps: usize, until: Instant) -> Option<Instant> {
+        let mut now = clock::now();
         for _ in 0..steps {
             match self.pipeline.poll_output(now) {
-                Output::Wait(Some(until)) if until <= now.instant => {}
-                Output::Wait(until) => return until,
+                Output::Wait(Some(next)) if next <= now.instant => {}
+                Output::Wait(next) => return next,
                 output => self.carry_out(output, now.instant),
+            }
+            now = clock::now();
+            if now.instant >= until {
+                break;
             }
         }
         Some(now.instant)

@@ -48,6 +48,10 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the server's last word after the subscription was ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Steps of a connection in search of the next message: a read brings a hundred, so more than this
+/// without one is a long message on its way, or a server that floods us with something else.
+const STEPS_PER_LOOK: usize = 32;
+
 /// The subscription's key for what TLS needs.
 const TLS_KEY: &str = "tls";
 
@@ -365,9 +369,10 @@ impl RedisSource {
         self.events.pop_front()
     }
 
-    /// The next message that has arrived, with the epoch it belongs to.
+    /// The next message that has arrived, with the epoch it belongs to. It gives up for now after a
+    /// bounded search; `has_next` is true then.
     pub fn next(&mut self, now: Instant) -> Option<(Epoch, Message)> {
-        loop {
+        for _ in 0..STEPS_PER_LOOK {
             let connection = self.connection.as_mut()?;
             if !connection.may_progress() {
                 return None;
@@ -390,6 +395,7 @@ impl RedisSource {
                 Progress::Failed(reason) => self.fail(reason, now),
             }
         }
+        None
     }
 
     fn live(&mut self) {

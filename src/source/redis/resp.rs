@@ -17,6 +17,16 @@ const MAX_ELEMENTS: usize = 4096;
 /// A line that is no bulk string: a number, or an error in words.
 const MAX_LINE: usize = 4096;
 
+/// All strings of one frame together, as a multiple of the longest that is allowed: a message's
+/// content and the names of its channel.
+const MAX_STRINGS: u64 = 2;
+
+/// All lines of one frame together, lengths and numbers included: they are looked at again whenever
+/// more bytes have arrived.
+const MAX_LINES: usize = 16 * MAX_LINE;
+
+const TOO_LARGE: &str = "a reply larger than any that was asked for";
+
 /// One reply or push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame<'a> {
@@ -68,6 +78,8 @@ pub fn parse(bytes: &[u8], max_bulk: usize) -> Result<Parsed<'_>, NotResp> {
         at: 0,
         max_bulk: max_bulk as u64,
         elements: 0,
+        strings: 0,
+        lines: 0,
     };
     match parser.frame(0) {
         Ok(frame) => Ok(Parsed::Frame {
@@ -109,6 +121,10 @@ struct Parser<'a> {
     at: usize,
     max_bulk: u64,
     elements: usize,
+    /// Bytes of all strings so far.
+    strings: u64,
+    /// Bytes of all lines so far.
+    lines: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -143,7 +159,11 @@ impl<'a> Parser<'a> {
             None => Err(Stop::Short(self.bytes.len() + 1)),
             Some(b'\n') => {
                 self.at += end + 2;
-                Ok(&rest[..end])
+                self.lines += end;
+                match self.lines > MAX_LINES {
+                    true => Err(Stop::Wrong(TOO_LARGE)),
+                    false => Ok(&rest[..end]),
+                }
             }
             Some(_) => Err(Stop::Wrong("a line without its proper end")),
         }
@@ -158,6 +178,10 @@ impl<'a> Parser<'a> {
                 elements: Vec::new(),
                 content: length,
             });
+        }
+        self.strings += length;
+        if self.strings > self.max_bulk * MAX_STRINGS {
+            return Err(Stop::Wrong(TOO_LARGE));
         }
         let start = self.at;
         let end = start + usize::try_from(length).expect("at most max_bulk");
@@ -177,7 +201,7 @@ impl<'a> Parser<'a> {
         };
         self.elements = self.elements.saturating_add(length);
         if self.elements > MAX_ELEMENTS || depth >= MAX_DEPTH {
-            return Err(Stop::Wrong("a reply larger than any that was asked for"));
+            return Err(Stop::Wrong(TOO_LARGE));
         }
         let mut frames = Vec::with_capacity(length);
         while frames.len() < length {
@@ -250,6 +274,19 @@ mod tests {
             assert!(parse(bytes, MAX).is_err(), "{}", bytes.escape_ascii());
         }
         assert!(parse(&[b'+'; 2 * MAX_LINE], MAX).is_err());
+    }
+
+    /// What a server sends is kept until its frame is whole: each frame must end somewhere.
+    #[test]
+    fn many_strings_that_are_allowed_alone_are_too_much_together() {
+        let string = [b"$100\r\n", &[b'x'; MAX][..], b"\r\n"].concat();
+        let line = [b"+", &[b'x'; MAX_LINE - 2][..], b"\r\n"].concat();
+        for (element, enough) in [(&string, 2), (&line, 16)] {
+            let frame = |count| [b"*4000\r\n".to_vec(), element.repeat(count)].concat();
+            let (some, more) = (frame(enough), frame(enough + 1));
+            assert!(matches!(parse(&some, MAX), Ok(Parsed::Incomplete(_))));
+            assert_eq!(parse(&more, MAX), Err(NotResp(TOO_LARGE)));
+        }
     }
 
     #[test]
