@@ -388,14 +388,7 @@ fn acks_that_a_dead_connection_owes_are_not_given_to_the_next() {
     wait_until(SOON, "an upload failed", || api.post_count() >= 1);
     vhost.wait_depth(QUEUE, 0, 300);
     // The broker closes the connection by force; what was unacked comes again on the next.
-    shared().eval(&format!(
-        "[rabbit_networking:close_connection(P, \"test\") || \
-         [{{pid, P}}, {{vhost, <<\"{}\">>}}, {{client_properties, C}}] <- \
-         rabbit_networking:connection_info_all([pid, vhost, client_properties]), \
-         lists:any(fun({{_, _, V}}) -> is_binary(V) andalso \
-         binary:match(V, <<\"leek-agent:\">>) =/= nomatch end, C)].",
-        vhost.name
-    ));
+    vhost.close_agents();
     agent.wait_complaint(SOON, &["closed", "connection", "320"]);
     api.always(Answer::Stored);
     api.wait_ids(LONG, 300);

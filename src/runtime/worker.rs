@@ -209,7 +209,11 @@ impl Worker {
 
     /// True where the next turn would find something without any event.
     pub fn has_work(&mut self, now: Instant) -> bool {
-        self.held.is_none() && self.source.has_next(now)
+        match self.held {
+            None => self.source.has_next(now),
+            // No further message is taken, yet a connection that ends must be noticed.
+            Some(_) => self.source.has_ended(now),
+        }
     }
 
     fn messages_per_turn(&self) -> usize {

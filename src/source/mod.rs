@@ -206,6 +206,15 @@ impl Source {
         }
     }
 
+    /// True if the connection has ended, for a caller who can take no message now.
+    pub fn has_ended(&mut self, now: Instant) -> bool {
+        match self {
+            Source::Amqp(source) => source.has_ended(now),
+            // Its messages can always be taken.
+            Source::Redis(_) => false,
+        }
+    }
+
     /// When time alone changes something here.
     pub fn deadline(&self) -> Option<Instant> {
         match self {

@@ -298,6 +298,18 @@ impl Vhost<'_> {
         self.rabbit.ctl(&["delete_queue", "-p", &self.name, queue]);
     }
 
+    /// Closes the connections of all agents by force.
+    pub fn close_agents(&self) {
+        self.rabbit.eval(&format!(
+            "[rabbit_networking:close_connection(P, \"test\") || \
+             [{{pid, P}}, {{vhost, <<\"{}\">>}}, {{client_properties, C}}] <- \
+             rabbit_networking:connection_info_all([pid, vhost, client_properties]), \
+             lists:any(fun({{_, _, V}}) -> is_binary(V) andalso \
+             binary:match(V, <<\"leek-agent:\">>) =/= nomatch end, C)].",
+            self.name
+        ));
+    }
+
     /// Empties `queue` of what no consumer holds.
     pub fn purge(&self, queue: &str) {
         self.rabbit.ctl(&["purge_queue", "-p", &self.name, queue]);

@@ -143,6 +143,15 @@ impl Redis {
         client
     }
 
+    /// Waits until somebody listens to patterns of channels.
+    #[track_caller]
+    pub fn wait_listener(&self) {
+        let mut client = self.client();
+        wait_until(START_LIMIT, "somebody listens", || {
+            client.call(&["PUBSUB", "NUMPAT"]) != "0"
+        });
+    }
+
     /// Publishes on `prefix`, such as `/0.celeryev`.
     pub fn publisher(&self, prefix: &str) -> Publisher {
         Publisher {

@@ -106,8 +106,9 @@ pub struct AmqpSource {
     bell: Bell,
     notify: Notify,
     connection: Option<Connection>,
-    /// Taken off the receiver to see whether there is something.
-    ahead: Option<(Epoch, Message)>,
+    /// Taken off the receiver to see what comes, or whether its other end is gone. With what is
+    /// still in the receiver it is at most the prefetch.
+    ahead: VecDeque<(Epoch, Message)>,
     /// Held by every owner thread: their number is its count less one.
     alive: Arc<()>,
 }
@@ -132,7 +133,7 @@ impl AmqpSource {
             bell,
             notify,
             connection: None,
-            ahead: None,
+            ahead: VecDeque::new(),
             alive: Arc::new(()),
         }
     }
@@ -184,6 +185,7 @@ impl AmqpSource {
 
     /// Gives the connection up at once, whatever its owner thread is doing.
     pub fn abandon(&mut self) {
+        self.ahead.clear();
         if let Some(connection) = self.connection.take() {
             connection.shut_down();
         }
@@ -217,8 +219,10 @@ impl AmqpSource {
         }
     }
 
-    /// Closes the connection in order; `Event::Down` follows within a deadline.
+    /// Closes the connection in order; `Event::Down` follows within a deadline. What was not handed
+    /// on goes back to the broker.
     pub fn close(&mut self, now: Instant) {
+        self.ahead.clear();
         self.command(Command::Close);
         if let Some(connection) = &mut self.connection {
             connection.receiver = None;
@@ -269,19 +273,30 @@ impl AmqpSource {
 
     /// The next message that has arrived, with the epoch it belongs to.
     pub fn next(&mut self, now: Instant) -> Option<(Epoch, Message)> {
-        self.ahead.take().or_else(|| self.fetch(now))
+        self.ahead.pop_front().or_else(|| self.fetch(now))
     }
 
     /// True if there is something to do: a message, or a consumer that has ended. It looks by
     /// taking: a receiver whose other end is gone looks just as empty as one that waits, and it may
     /// have gone when the bell was not armed.
     pub fn has_next(&mut self, now: Instant) -> bool {
-        if self.ahead.is_some() {
+        if !self.ahead.is_empty() {
             return true;
         }
         let was_receiving = self.is_receiving();
-        self.ahead = self.fetch(now);
-        self.ahead.is_some() || was_receiving != self.is_receiving()
+        let next = self.fetch(now);
+        self.ahead.extend(next);
+        !self.ahead.is_empty() || was_receiving != self.is_receiving()
+    }
+
+    /// True if the consumer has ended, for a caller who can take no message: it looks behind all
+    /// that have arrived.
+    pub fn has_ended(&mut self, now: Instant) -> bool {
+        let was_receiving = self.is_receiving();
+        while let Some(next) = self.fetch(now) {
+            self.ahead.push_back(next);
+        }
+        was_receiving && !self.is_receiving()
     }
 
     fn is_receiving(&self) -> bool {
@@ -425,5 +440,23 @@ mod tests {
         assert!(matches!(orders.try_recv(), Ok(Command::Close)));
         assert_eq!(source.deadline(), Some(now + CLOSE_TIMEOUT));
         assert!(!source.has_next(now), "once");
+    }
+
+    #[test]
+    fn the_end_is_seen_while_messages_wait_that_nobody_takes() {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let (mut source, orders) = consuming(receiver);
+        let now = clock::monotonic();
+        let waiting = Message {
+            tag: DeliveryTag(1),
+            body: Ok(b"{}".to_vec()),
+        };
+        source.ahead.push_back((Epoch(1), waiting));
+        assert!(!source.has_ended(now));
+        sender.send(ConsumerMessage::ServerCancelled).unwrap();
+        assert!(source.has_ended(now));
+        assert!(matches!(orders.try_recv(), Ok(Command::Close)));
+        assert!(!source.has_ended(now), "once");
+        assert!(source.next(now).is_none(), "what waited comes again");
     }
 }
