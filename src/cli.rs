@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::command::{sink, transform};
+use crate::command::{replay, sink, transform};
 use crate::config::Config;
 use crate::config::environment::Env;
 use crate::config::fault::Report;
@@ -41,6 +41,7 @@ pub enum Command {
     Check(CheckOptions),
     Transform(transform::Options),
     Sink(sink::Options),
+    Replay(replay::Options),
 }
 
 /// Consume and deliver.

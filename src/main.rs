@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Write};
 use std::process::ExitCode;
 
 use leek_agent::cli::{self, CheckOptions, Command, Invocation, Outcome, RunOptions};
+use leek_agent::command::replay::{self, ReplayError};
 use leek_agent::command::{check, sink, transform};
 use leek_agent::config::environment::Env;
 use leek_agent::exit::Exit;
@@ -47,6 +48,7 @@ fn carry_out(invocation: Invocation) -> Exit {
         }
         Command::Check(options) => run_check(&options),
         Command::Sink(options) => done_or_bug(sink::run(options)),
+        Command::Replay(options) => run_replay(&options),
         Command::Transform(_) => Exit::Done,
     }
 }
@@ -93,6 +95,22 @@ fn run_check(options: &CheckOptions) -> Exit {
         Exit::Done
     } else {
         Exit::Unavailable
+    }
+}
+
+fn run_replay(options: &replay::Options) -> Exit {
+    let mut tell = |line: &str| {
+        print(&format!("{line}\n"));
+    };
+    match replay::run(options, &mut tell) {
+        Ok(replay::Outcome::AllStored) => Exit::Done,
+        Ok(replay::Outcome::SomeLeft) => Exit::Undelivered,
+        Ok(replay::Outcome::Unavailable) => Exit::Unavailable,
+        Err(ReplayError::File(reason)) => {
+            complain(&reason);
+            Exit::Usage
+        }
+        Err(ReplayError::Uploader(error)) => done_or_bug(Err(error)),
     }
 }
 

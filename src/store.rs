@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::Subscription;
 use crate::pipeline::quarantine::{Refused, WriteId, Written};
 
+pub mod line;
 pub mod quarantine;
 
 /// Jobs that may be outstanding: one of each kind.

@@ -138,7 +138,7 @@ fn version_and_help_need_no_configuration() {
         .exits(0)
         .prints("--shutdown-timeout")
         .prints("Error codes:");
-    for command in ["run", "check", "transform", "sink"] {
+    for command in ["run", "check", "transform", "sink", "replay"] {
         let usage = format!("Usage: leek-agent {command}");
         gateway.run(&[command, "--help"]).exits(0).prints(&usage);
         gateway.run(&["--help", command]).exits(0).prints(&usage);
@@ -170,6 +170,37 @@ fn usage_faults_exit_64_with_one_line() {
         (
             &["sink", "--listen", "here"],
             "--listen: \"here\": expected an address and a port",
+        ),
+        (
+            &["replay", "--subscriptions", "subs.json"],
+            "replay: no file: expected the quarantine files to send again",
+        ),
+        (
+            &[
+                "replay",
+                "--subscriptions",
+                "subs.json",
+                "subs.json",
+                "/no/such",
+            ],
+            "/no/such: expected a quarantine file that can be read: no such file",
+        ),
+        (
+            &["replay", "--subscriptions", "subs.json", "/"],
+            "/: expected a quarantine file that can be read: is a directory",
+        ),
+        (
+            &["replay", "--drain", "subs.json"],
+            "--drain belongs to run, not to replay",
+        ),
+        (
+            &[
+                "--quarantine-max-mb",
+                "2000",
+                "--subscriptions",
+                "subs.json",
+            ],
+            "--quarantine-max-mb: \"2000\": expected 0 to 1024 megabytes; 0 keeps nothing",
         ),
         (
             &["transform", "--now-ms", "noon"],

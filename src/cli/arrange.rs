@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::at_file::Word;
-use super::options::{self, COMMANDS, DEFAULT_COMMAND, OPTIONS, OptionSpec, Takes};
+use super::options::{self, COMMANDS, DEFAULT_COMMAND, OPTIONS, OptionSpec, TAKES_FILES, Takes};
 use crate::config::fault::{HIDDEN, quoted};
 use crate::nearest::nearest;
 
@@ -23,6 +23,8 @@ pub struct Arranged {
     pub command: Option<&'static str>,
     /// By long name.
     pub options: BTreeMap<&'static str, Given>,
+    /// Of the command that takes some.
+    pub files: Vec<String>,
 }
 
 /// Puts the words in order; the fault is one line.
@@ -33,8 +35,7 @@ pub fn arrange(words: Vec<Word>) -> Result<Arranged, String> {
         let at = place(&word);
         let Some((spec, attached)) = option(&word.text).map_err(|fault| at.clone() + &fault)?
         else {
-            let command = arranged.command(&word.text).map_err(|fault| at + &fault)?;
-            arranged.command = arranged.command.or(command);
+            arranged.plain(word.text).map_err(|fault| at + &fault)?;
             continue;
         };
         let next = words.next_if(|next| attached.is_none() && is_value(spec, &next.text));
@@ -105,18 +106,25 @@ fn place(word: &Word) -> String {
 }
 
 impl Arranged {
-    /// A word that is no option: the command. `help` is `--help`.
-    fn command(&mut self, word: &str) -> Result<Option<&'static str>, String> {
+    /// A word that is no option: the command, or a file behind it. `help` is `--help`.
+    fn plain(&mut self, word: String) -> Result<(), String> {
         if word == "help" {
             let (value, origin) = (None, None);
             self.options.insert("help", Given { value, origin });
-            return Ok(None);
+            return Ok(());
         }
-        let shown = self.shown(word);
+        if self.command == Some(TAKES_FILES) {
+            self.files.push(word);
+            return Ok(());
+        }
+        let shown = self.shown(&word);
         match (self.command, COMMANDS.iter().find(|known| **known == word)) {
-            (None, Some(command)) => Ok(Some(command)),
+            (None, Some(command)) => {
+                self.command = Some(command);
+                Ok(())
+            }
             (None, None) => {
-                let known = nearest(word, COMMANDS).expect("there are commands");
+                let known = nearest(&word, COMMANDS).expect("there are commands");
                 Err(format!("unknown command {shown}: did you mean {known}?"))
             }
             (Some(first), _) => Err(format!("unexpected {shown} after the command {first}")),
@@ -175,6 +183,7 @@ impl Arranged {
         }
         argv.push(command.unwrap_or_else(|| DEFAULT_COMMAND.into()));
         argv.extend(own);
+        argv.extend(self.files.iter().cloned());
         argv
     }
 
@@ -211,6 +220,17 @@ mod tests {
             assert_eq!(argv, expected, "{text}");
         }
         assert_eq!(line("").expect("nothing").argv(), ["run"]);
+        for text in [
+            "replay a b -u http://h",
+            "-uhttp://h replay a --api-url=http://h b",
+        ] {
+            let argv = line(text).expect(text).argv();
+            assert_eq!(
+                argv,
+                ["--api-url", "http://h", "replay", "a", "b"],
+                "{text}"
+            );
+        }
         assert_eq!(
             line("help check").expect("help").argv(),
             ["check", "--help"]
@@ -252,6 +272,7 @@ mod tests {
             ),
             ("-x", "unknown option -x: expected one of -u -t -h -V"),
             ("chekc", "unknown command \"chekc\": did you mean check?"),
+            ("a replay", "unknown command \"a\": did you mean run?"),
             ("run again", "unexpected \"again\" after the command run"),
             (
                 "-t run hunter2",

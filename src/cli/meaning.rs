@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::arrange::Arranged;
 use super::layers::{Found, Layers, Origin};
-use super::typed::{Typed, TypedCheck, TypedCommand, TypedRun, TypedSink, TypedTransform};
+use super::typed::{
+    Typed, TypedCheck, TypedCommand, TypedReplay, TypedRun, TypedSink, TypedTransform,
+};
 use super::{CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, duration};
-use crate::command::{sink, transform};
+use crate::command::{replay, sink, transform};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
 use crate::config::proxy::Proxies;
@@ -112,6 +114,7 @@ impl Meaning<'_> {
             TypedCommand::Check(check) => self.check(&check),
             TypedCommand::Transform(transform) => Some(self.transform(transform)),
             TypedCommand::Sink(sink) => self.sink(sink),
+            TypedCommand::Replay(replay) => self.replay(replay),
         };
         let command = command?;
         Some(Outcome::Run(Box::new(Invocation { command, logging })))
@@ -172,6 +175,18 @@ impl Meaning<'_> {
             out,
             app_key,
         }))
+    }
+
+    fn replay(&mut self, typed: TypedReplay) -> Option<Command> {
+        if typed.files.is_empty() {
+            let expected = "expected the quarantine files to send again";
+            let fault = Fault::new("replay", "no file", expected);
+            self.layers.report(Origin::Typed, &fault);
+        }
+        let leek = self.leek_environment();
+        let (config, _) = self.configuration(leek)?;
+        let files = typed.files.into_iter().map(PathBuf::from).collect();
+        Some(Command::Replay(replay::Options { config, files }))
     }
 
     fn listen(&mut self, typed: Option<String>) -> Option<SocketAddr> {

@@ -25,7 +25,9 @@ pub struct OptionSpec {
 
 /// The command that is meant where none is named.
 pub const DEFAULT_COMMAND: &str = "run";
-pub const COMMANDS: [&str; 4] = ["run", "check", "transform", "sink"];
+pub const COMMANDS: [&str; 5] = ["run", "check", "transform", "sink", "replay"];
+/// The command behind which files are named.
+pub const TAKES_FILES: &str = "replay";
 
 pub const OPTIONS: [OptionSpec; 21] = [
     global("subscriptions", Takes::Value),

@@ -14,12 +14,14 @@ LEEK_AGENT_SUBSCRIPTIONS holds the JSON list itself and comes before any file,\n
 LEEK_AGENT_SUBSCRIPTIONS_FILE stands for --subscriptions.",
     example = "check the configuration without touching any broker:\n  \
 {command_name} check --offline --subscriptions subs.json",
+    example = "send again what the API refused before it was mended:\n  \
+{command_name} replay /var/lib/leek-agent/quarantine/shop-prod-*.jsonl",
     example = "empty the queues once, from cron:\n  \
 {command_name} --subscriptions subs.json --drain --for 5m --lock /run/leek-agent.lock",
     error_code(64, "the command line is not understood"),
-    error_code(69, "a needed broker or API is unavailable (check, --strict)"),
+    error_code(69, "a needed broker or API is unavailable (check, --strict, replay)"),
     error_code(70, "a bug in leek-agent"),
-    error_code(75, "stopped with events that are not delivered"),
+    error_code(75, "stopped with events or documents that are not delivered"),
     error_code(78, "the configuration is at fault")
 )]
 pub struct Typed {
@@ -69,6 +71,7 @@ pub enum TypedCommand {
     Check(TypedCheck),
     Transform(TypedTransform),
     Sink(TypedSink),
+    Replay(TypedReplay),
 }
 
 /// Consume and deliver until told to stop. This is the default command.
@@ -141,6 +144,20 @@ pub struct TypedSink {
     /// append the documents to this file instead of printing them
     #[argh(option, arg_name = "FILE")]
     pub out: Option<String>,
+}
+
+/// Send the documents of quarantine files to the API again, and say what became of them. The files
+/// are not changed; sending a document twice does no harm.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "replay",
+    note = "Options that every command takes: leek-agent --help"
+)]
+pub struct TypedReplay {
+    /// quarantine files, oldest first
+    #[argh(positional, arg_name = "FILE")]
+    pub files: Vec<String>,
 }
 
 /// Reads words that `arrange` put in order.

@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod link;
 pub mod quarantine;
 pub mod report;
+pub mod resend;
 pub mod ring;
 mod settle;
 pub mod verdict;

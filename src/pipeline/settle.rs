@@ -14,7 +14,7 @@ use super::{Output, Pipeline, pace};
 use crate::delivery::Guarantee;
 
 /// An internal server error: the one status that may be a document's own fault (contract C6).
-const INTERNAL_SERVER_ERROR: u16 = 500;
+pub(super) const INTERNAL_SERVER_ERROR: u16 = 500;
 
 impl Pipeline {
     pub(super) fn uploaded(&mut self, id: BatchId, verdict: Verdict, now: Instant) {

@@ -80,6 +80,12 @@ impl Setup {
         self
     }
 
+    /// Puts a file into the fresh folder.
+    pub fn file(self, name: &str, text: &str) -> Setup {
+        fs::write(self.folder.path().join(name), text).expect("the folder is writable");
+        self
+    }
+
     /// Words of the command line; `FOLDER` in them stands for the fresh folder.
     pub fn args(mut self, args: &[&str]) -> Setup {
         let folder = self.folder.path().display().to_string();
