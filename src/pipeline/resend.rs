@@ -1,7 +1,7 @@
 //! Documents of a quarantine file on their way to the API once more, a batch at a time.
 //!
 //! Answers mean the same as in a running pipeline, with two differences, since somebody waits for
-//! the end and the file keeps every document: an API that is not well is tried [`TRIES`] times only,
+//! the end and the file keeps every document: an API that is not well is tried `TRIES` times only,
 //! and a document that meets 500 five times by itself is given up without a sign that others pass.
 
 use std::ops::Range;
