@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +18,14 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 /// Where in its folder an agent keeps what the API refuses.
 pub const QUARANTINE: &str = "quarantine";
+
+/// Names another build of the same agent that is to be tested: a release, or one for ARM.
+const OTHER_BINARY: &str = "LEEK_AGENT_TEST_BINARY";
+
+/// True where the agent is not the one that is shipped.
+pub fn is_debug_build() -> bool {
+    std::env::var_os(OTHER_BINARY).is_none()
+}
 
 /// A subscription with Leek's defaults, but a window that does not make tests wait.
 pub fn subscription(broker: &str, api_url: &str) -> Value {
@@ -102,8 +111,7 @@ impl Setup {
 
     /// Starts the agent.
     pub fn start(self) -> Agent {
-        // Another build of the same agent can be put in its place: a release, or one for ARM.
-        let binary = std::env::var_os("LEEK_AGENT_TEST_BINARY");
+        let binary = std::env::var_os(OTHER_BINARY);
         let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_leek-agent").into());
         let mut command = Command::new(binary);
         command
@@ -227,6 +235,11 @@ impl Agent {
         self.wait_for_log(limit, &what, |entry| is_complaint(entry, words))
     }
 
+    /// True until it ends.
+    pub fn runs(&mut self) -> bool {
+        self.group.try_wait().is_none()
+    }
+
     /// Asks it to stop.
     pub fn sigterm(&self) {
         self.group.signal(libc::SIGTERM);
@@ -287,8 +300,8 @@ impl Agent {
         pause.expect("a stopped agent tells its longest pause")
     }
 
-    /// The quarantine lines of all subscriptions, those of the newest file last.
-    pub fn quarantined(&self) -> Vec<Value> {
+    /// The quarantine files of all subscriptions, the newest one of each last.
+    pub fn quarantine_files(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.folder().join(QUARANTINE)) else {
             return Vec::new();
         };
@@ -296,6 +309,12 @@ impl Agent {
             .map(|entry| entry.expect("an entry").path())
             .collect();
         paths.sort();
+        paths
+    }
+
+    /// What is in them, line by line.
+    pub fn quarantined(&self) -> Vec<Value> {
+        let paths = self.quarantine_files();
         let texts = paths
             .iter()
             .map(|path| fs::read_to_string(path).expect("UTF-8"));

@@ -2,12 +2,12 @@
 //!
 //! It keeps every request, so that a test can ask what arrived, when and how often. "Stored" means
 //! that the agent was told so: a document counts only once its 201 (or its place in a partial
-//! refusal) has been written to the socket.
+//! refusal) has been written to the socket. The one exception is called [`Answer::Unsaid`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,10 @@ pub enum Answer {
     Cut,
     /// Closes the connection without a word.
     Close,
+    /// Stores all documents, but says no more than this and closes.
+    Unsaid(Vec<u8>),
+    /// Whatever these bytes say, then closes.
+    Bytes(Vec<u8>),
 }
 
 impl Answer {
@@ -120,7 +124,7 @@ fn error(status: u16, code: &str, message: &str) -> Answer {
 
 type Script = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 
-/// The running API. It ends with the test binary.
+/// The running API. Dropping it lets nobody new in; its connections end with their clients.
 pub struct FakeApi {
     address: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
@@ -131,6 +135,8 @@ pub struct FakeApi {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Documents,
+    /// Of each document its `id` and `events_count` only.
+    Outlines,
     CountOnly,
 }
 
@@ -149,6 +155,7 @@ struct State {
     /// than the agent itself does.
     reading: Reading,
     counted: AtomicUsize,
+    ended: AtomicBool,
 }
 
 impl FakeApi {
@@ -160,6 +167,11 @@ impl FakeApi {
     /// The same, but it knows no more of the documents than [`FakeApi::counted`].
     pub fn start_counting() -> FakeApi {
         FakeApi::serving(any_port(), None, Reading::CountOnly)
+    }
+
+    /// The same, but of each document it keeps no more than `id` and `events_count`.
+    pub fn start_outlining() -> FakeApi {
+        FakeApi::serving(any_port(), None, Reading::Outlines)
     }
 
     /// The same in TLS: shows `server`, and with `clients` wants a certificate of that authority.
@@ -183,10 +195,14 @@ impl FakeApi {
             most_under_way: AtomicUsize::new(0),
             reading,
             counted: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
         });
         let (shared, config) = (Arc::clone(&state), tls.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if shared.ended.load(Ordering::SeqCst) {
+                    break;
+                }
                 let (state, config) = (Arc::clone(&shared), config.clone());
                 std::thread::spawn(move || match config {
                     None => serve(stream, &state),
@@ -322,6 +338,14 @@ impl FakeApi {
     }
 }
 
+impl Drop for FakeApi {
+    fn drop(&mut self) {
+        self.state.ended.store(true, Ordering::SeqCst);
+        // So that it looks.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
 fn in_tls(stream: TcpStream, config: Arc<ServerConfig>) -> impl Read + Write {
     StreamOwned::new(ServerConnection::new(config).expect("a connection"), stream)
 }
@@ -400,8 +424,18 @@ impl State {
             self.counted.fetch_add(count.count(), Ordering::SeqCst);
             return Vec::new();
         }
-        serde_json::from_slice(body).unwrap_or_default()
+        let mut documents: Vec<Value> = serde_json::from_slice(body).unwrap_or_default();
+        if self.reading == Reading::Outlines {
+            for document in &mut documents {
+                *document = outline(document);
+            }
+        }
+        documents
     }
+}
+
+fn outline(document: &Value) -> Value {
+    json!({"id": document["id"], "events_count": document["events_count"]})
 }
 
 /// Stands once in each document.
@@ -445,6 +479,15 @@ fn give(
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Answer::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
+        Answer::Unsaid(words) => {
+            store(state, request, &BTreeSet::new());
+            stream.write_all(&words)?;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Answer::Bytes(bytes) => {
+            stream.write_all(&bytes)?;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
     };
     if let Some(refused) = kept {
         store(state, request, &refused);

@@ -186,6 +186,12 @@ impl FaultProxy {
         lock(&self.told.heard).clone()
     }
 
+    /// How many bytes that was.
+    pub fn heard_bytes(&self) -> usize {
+        let heard = lock(&self.told.heard);
+        heard.iter().map(|one| one.bytes.len()).sum()
+    }
+
     /// From now on the wire is like that, for connections of today, too.
     pub fn set(&self, wire: Wire) {
         self.order(Order::Set(wire));

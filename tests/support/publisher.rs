@@ -105,6 +105,13 @@ impl Publisher {
         self.sent += 1;
     }
 
+    /// How many messages wait in the queue for a consumer.
+    pub fn waiting(&self) -> u32 {
+        let queue = self.channel.queue_declare_passive(QUEUE);
+        let queue = queue.expect("the queue exists");
+        queue.declared_message_count().expect("the broker counts")
+    }
+
     /// Returns once the broker holds everything that was published.
     pub fn confirm(&mut self) {
         while self.confirmed < self.sent {

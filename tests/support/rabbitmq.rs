@@ -202,15 +202,24 @@ impl Rabbit {
 
     /// Makes a fresh vhost that [`USER`] may use.
     pub fn vhost(&self, name: &str) -> Vhost<'_> {
-        self.eval(&format!(
-            "ok = rabbit_vhost:add(<<\"{name}\"/utf8>>, <<\"test\">>), \
-             ok = rabbit_auth_backend_internal:set_permissions(<<\"{USER}\">>, <<\"{name}\"/utf8>>, \
-             <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)."
-        ));
+        self.vhosts(&[name.to_owned()]);
         Vhost {
             rabbit: self,
             name: name.to_owned(),
         }
+    }
+
+    /// Makes several at once, which takes no longer than one.
+    pub fn vhosts(&self, names: &[String]) {
+        let make = |name: &String| {
+            format!(
+                "ok = rabbit_vhost:add(<<\"{name}\"/utf8>>, <<\"test\">>), \
+                 ok = rabbit_auth_backend_internal:set_permissions(<<\"{USER}\">>, \
+                 <<\"{name}\"/utf8>>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)"
+            )
+        };
+        let all: Vec<String> = names.iter().map(make).collect();
+        self.eval(&format!("{}.", all.join(", ")));
     }
 
     /// Evaluates an Erlang expression in the node: one process for what would take several.

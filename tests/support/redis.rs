@@ -116,6 +116,16 @@ impl Redis {
         self.signal(libc::SIGCONT);
     }
 
+    /// Brings a server that was killed or frozen back to life.
+    pub fn heal(&self) {
+        let runs = lock(&self.server).is_some();
+        if runs {
+            self.sigcont()
+        } else {
+            self.start_server()
+        }
+    }
+
     fn signal(&self, signal: libc::c_int) {
         let server = lock(&self.server);
         server.as_ref().expect("the server runs").signal(signal);

@@ -60,6 +60,11 @@ impl Lane {
         self.carried
     }
 
+    /// Its source has said its last.
+    pub(super) fn has_ended(&self) -> bool {
+        self.eof || self.over
+    }
+
     /// All that was sent has arrived, and so has its end.
     pub(super) fn is_over(&self) -> bool {
         self.over

@@ -108,6 +108,12 @@ impl Pair {
     fn give(&mut self, record: Record, now: Instant) -> io::Result<()> {
         self.up.give(&mut self.server, now, |_, _| {})?;
         let (told, number) = (&self.told, self.number);
+        // What is written behind a client's end falls on deaf ears.
+        let record = if self.up.has_ended() {
+            Record::Nothing
+        } else {
+            record
+        };
         self.down.give(&mut self.client, now, |bytes, flips| {
             told.flips.fetch_add(flips, Ordering::SeqCst);
             if record == Record::Heard {
@@ -154,10 +160,14 @@ impl Pair {
     }
 }
 
-/// Bytes that the kernel took and the peer's kernel has not: a reset throws them away.
+/// linux/sockios.h: bytes in the send queue that were not sent.
+const SIOCOUTQNSD: libc::Ioctl = 0x894B;
+
+/// Bytes that the kernel took and has not sent: a reset throws them away. What it has sent on this
+/// machine has arrived, acknowledged or not.
 fn unsent(socket: &TcpStream) -> usize {
     let mut count: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ writes one int, and the descriptor is open as long as the borrow lasts.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ as _, &mut count) };
+    // SAFETY: SIOCOUTQNSD writes one int, and the descriptor is open as long as the borrow lasts.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQNSD, &mut count) };
     if result == 0 { count as usize } else { 0 }
 }
