@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use ureq::config::AutoHeaderValue;
-use ureq::http::header::{CONTENT_TYPE, PROXY_AUTHORIZATION, RETRY_AFTER};
+use ureq::http::header::{CONTENT_TYPE, DATE, PROXY_AUTHORIZATION, RETRY_AFTER};
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use ureq::{Agent, AsSendBody, Proxy as UreqProxy, ProxyProtocol};
@@ -208,6 +208,7 @@ struct Courier {
 struct Received {
     status: u16,
     retry_after: Option<String>,
+    date: Option<String>,
     content_type: Option<String>,
     body: Vec<u8>,
 }
@@ -272,6 +273,7 @@ impl Received {
         let mut received = Received {
             status: head.status.as_u16(),
             retry_after: header(RETRY_AFTER),
+            date: header(DATE),
             content_type: header(CONTENT_TYPE),
             body: Vec::new(),
         };
@@ -290,6 +292,7 @@ impl Received {
         Answer {
             status: self.status,
             retry_after: self.retry_after.as_deref(),
+            date: self.date.as_deref(),
             content_type: self.content_type.as_deref(),
             body: &self.body,
         }

@@ -271,6 +271,12 @@ fn unwell_with_a_time_to_wait() {
         retry_after: Some(Duration::from_secs(7)),
     };
     assert_eq!(posted(address), expected);
+    // A date counts from the API's clock, not from ours.
+    let address = answering(
+        "HTTP/1.1 503 Busy\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         Retry-After: Sun, 06 Nov 1994 08:49:44 GMT\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert_eq!(posted(address), expected);
 }
 
 #[test]

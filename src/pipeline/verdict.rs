@@ -23,6 +23,8 @@ pub const MAX_ANSWER: usize = 64 * 1024;
 pub struct Answer<'a> {
     pub status: u16,
     pub retry_after: Option<&'a str>,
+    /// When it was sent, by the sender's own clock.
+    pub date: Option<&'a str>,
     pub content_type: Option<&'a str>,
     /// At most [`MAX_ANSWER`] bytes.
     pub body: &'a [u8],
@@ -60,7 +62,7 @@ pub struct RefusedDocument {
 }
 
 /// Classifies the answer to a posted batch. `now_wall_ms` is the wall clock, for a `Retry-After`
-/// that names a date.
+/// that names a date in an answer without one of its own.
 pub fn classify(answer: &Answer<'_>, now_wall_ms: i64) -> Verdict {
     match answer.status {
         201 => Verdict::Stored,
@@ -193,7 +195,7 @@ fn unwell(answer: &Answer<'_>, now_wall_ms: i64) -> Verdict {
         reason: answer.shown(),
         retry_after: answer
             .retry_after
-            .and_then(|value| retry_after::parse(value, now_wall_ms)),
+            .and_then(|value| retry_after::parse(value, answer.date, now_wall_ms)),
     }
 }
 

@@ -10,16 +10,20 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// How long to wait, at most [`MAX_RETRY_AFTER`]; `None` for what cannot be read.
-pub(super) fn parse(value: &str, now_wall_ms: i64) -> Option<Duration> {
+/// How long to wait, at most [`MAX_RETRY_AFTER`]; `None` for what cannot be read. A date is taken
+/// against the answer's own `Date`, since a gateway's wall clock is often wrong; `now_wall_ms` stands
+/// in for one that is missing.
+pub(super) fn parse(value: &str, date: Option<&str>, now_wall_ms: i64) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than fit is still "very long".
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
+        let sent = date.and_then(|date| http_date(date.trim()));
+        let sent_ms = sent.map_or(now_wall_ms, |sent| sent.saturating_mul(1000));
         let wait_ms = http_date(value)?
             .saturating_mul(1000)
-            .saturating_sub(now_wall_ms);
+            .saturating_sub(sent_ms);
         Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0))
     };
     Some(wait.min(MAX_RETRY_AFTER))
@@ -73,7 +77,7 @@ mod tests {
 
     fn check(value: &str, now_wall_ms: i64, seconds: Option<u64>) {
         assert_eq!(
-            parse(value, now_wall_ms),
+            parse(value, None, now_wall_ms),
             seconds.map(Duration::from_secs),
             "{value}"
         );
@@ -102,5 +106,19 @@ mod tests {
         check("Sun, 06 Nov 1994 25:00:00 GMT", now, None);
         check("Sun, 06 Nov 1994 08:49:37", now, None);
         check("Sun, 06 Now 1994 08:49:37 GMT", now, None);
+    }
+
+    /// A gateway without a battery starts in 1970; one hour, the most that is waited, would be too
+    /// long.
+    #[test]
+    fn a_date_is_taken_against_the_date_of_the_answer() {
+        let at = "Sun, 06 Nov 1994 08:50:37 GMT";
+        let sent = Some(" Sun, 06 Nov 1994 08:50:07 GMT ");
+        for now in [0, 784_111_777_000, 2_177_452_800_000, i64::MAX, i64::MIN] {
+            assert_eq!(parse(at, sent, now), Some(Duration::from_secs(30)));
+        }
+        assert_eq!(parse(at, Some("soon"), 0), Some(MAX_RETRY_AFTER));
+        assert_eq!(parse(at, None, i64::MIN), Some(MAX_RETRY_AFTER));
+        assert_eq!(parse(at, None, i64::MAX), Some(Duration::ZERO));
     }
 }

@@ -5,6 +5,7 @@ fn answer(status: u16, body: &str) -> Answer<'_> {
     Answer {
         status,
         retry_after: None,
+        date: None,
         content_type,
         body: body.as_bytes(),
     }
