@@ -20,6 +20,7 @@ use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use ureq::{Agent, AsSendBody, Proxy as UreqProxy, ProxyProtocol};
 
+use self::lookup::Lookups;
 use crate::clock;
 use crate::config::Subscription;
 use crate::config::proxy::Proxy;
@@ -29,6 +30,7 @@ use crate::secret::Secret;
 use crate::tls::ClientTls;
 
 mod failure;
+mod lookup;
 mod transport;
 
 /// The stack of an uploader. A TLS handshake with a chain of RSA-4096 certificates and a request take
@@ -321,12 +323,13 @@ fn agent(endpoint: &Endpoint, uri: &Uri, threads: usize, timeouts: Timeouts) -> 
         .max_idle_connections(threads)
         .max_idle_connections_per_host(threads)
         .build();
+    let lookups = Lookups::new(threads);
     Ok(match (forward, uri.authority()) {
         (Some(proxy), Some(authority)) => {
             let origin = format!("http://{authority}");
-            transport::forwarding_agent(config, origin, proxy.uri().clone())
+            transport::forwarding_agent(config, lookups, origin, proxy.uri().clone())
         }
-        _ => transport::agent(config, endpoint.tls.as_ref()),
+        _ => transport::agent(config, lookups, endpoint.tls.as_ref()),
     })
 }
 

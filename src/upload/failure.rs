@@ -107,7 +107,9 @@ fn io_reason(error: &io::Error, place: &str) -> String {
 
 fn timeout_reason(phase: Timeout, place: &str) -> String {
     let text = match phase {
-        Timeout::Resolve => return format!("timed out resolving the name in {place}"),
+        Timeout::Resolve => {
+            return format!("timed out resolving the name in {place}: is the DNS answering?");
+        }
         Timeout::Connect => {
             return format!(
                 "timed out connecting: check address and port in {place}, and firewalls"

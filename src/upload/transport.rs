@@ -17,30 +17,36 @@ use std::io::{self, ErrorKind, Read, Write};
 use rustls::{ClientConnection, StreamOwned};
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
     TcpConnector, Transport, TransportAdapter,
 };
 use ureq::{Agent, Error};
 
+use super::lookup::Lookups;
 use crate::tls::ClientTls;
 
 /// A request's first line ends within this, or it is not ours.
 const METHOD_MAX: usize = 16;
 
 /// An agent that reaches the API in TLS (https) or not (http), through the proxy of `config`.
-pub(super) fn agent(config: Config, tls: Option<&ClientTls>) -> Agent {
+pub(super) fn agent(config: Config, lookups: Lookups, tls: Option<&ClientTls>) -> Agent {
     let tls = TlsConnector(tls.cloned());
     let connector = ().chain(ConnectProxyConnector::default());
     let connector = connector.chain(TcpConnector::default()).chain(tls);
-    Agent::with_parts(config, connector, DefaultResolver::default())
+    Agent::with_parts(config, connector, lookups)
 }
 
 /// An agent that hands http requests for `origin` (`http://host:port`) to a proxy.
-pub(super) fn forwarding_agent(config: Config, origin: String, proxy: Uri) -> Agent {
+pub(super) fn forwarding_agent(
+    config: Config,
+    lookups: Lookups,
+    origin: String,
+    proxy: Uri,
+) -> Agent {
     let connector = ().chain(TcpConnector::default()).chain(ForwardConnector(origin));
-    Agent::with_parts(config, connector, Always(proxy, DefaultResolver::default()))
+    Agent::with_parts(config, connector, Always(proxy, lookups))
 }
 
 // ── TLS ────────────────────────────────────────────────────────────────────────────────────────
@@ -139,7 +145,7 @@ impl fmt::Debug for TlsTransport {
 
 /// Looks the proxy up, whatever the address is: the proxy alone may know the API's name.
 #[derive(Debug)]
-struct Always(Uri, DefaultResolver);
+struct Always(Uri, Lookups);
 
 impl Resolver for Always {
     fn resolve(
