@@ -56,6 +56,9 @@ const METHODS: [((u16, u16), &str); 21] = [
     ((60, 60), "sqbss"), // basic.deliver
 ];
 
+/// How a basic.deliver begins.
+const DELIVER: [u8; 4] = [0, 60, 0, 60];
+
 /// The peer does not speak AMQP 0-9-1 as a broker does; the connection must end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault(String);
@@ -105,6 +108,7 @@ pub struct Sanitiser {
     state: State,
     frame: Vec<u8>,
     content: Option<Content>,
+    deliveries: u64,
 }
 
 impl Default for Sanitiser {
@@ -113,11 +117,17 @@ impl Default for Sanitiser {
             state: State::Head,
             frame: Vec::new(),
             content: None,
+            deliveries: 0,
         }
     }
 }
 
 impl Sanitiser {
+    /// How many messages were begun to be delivered.
+    pub fn deliveries(&self) -> u64 {
+        self.deliveries
+    }
+
     /// Filters what the broker sent; appends to `output` what amiquip may read.
     pub fn push(&mut self, mut input: &[u8], output: &mut Vec<u8>) -> Result<(), Fault> {
         while !input.is_empty() {
@@ -243,6 +253,7 @@ impl Sanitiser {
             _ => Vec::new(),
         };
         write_frame(frame[0], channel(&frame), &rewritten, output);
+        self.deliveries += u64::from(frame[0] == METHOD && payload.starts_with(&DELIVER));
         self.state = State::Head;
         self.frame = frame;
         self.frame.clear();

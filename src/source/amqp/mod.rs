@@ -29,6 +29,7 @@ use amiquip::{ConsumerMessage, Delivery};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use self::owner::{Command, Owner};
+use self::stream::Credit;
 use super::bell::Bell;
 use super::{Message, Purpose};
 use crate::config::{AmqpBroker, Login, Subscription};
@@ -120,6 +121,7 @@ struct Connection {
     receiver: Option<Receiver<ConsumerMessage>>,
     /// Deliveries without their bodies: an ack needs the delivery itself.
     unacked: VecDeque<Delivery>,
+    credit: Arc<Credit>,
     close_by: Option<Instant>,
     /// Why the consumer ended, where the connection itself would not know.
     cause: Option<String>,
@@ -155,7 +157,9 @@ impl AmqpSource {
         }
         let (commands, orders) = channel();
         let notify = Arc::clone(&self.notify);
+        let credit = Arc::new(Credit::new(self.plan.prefetch));
         let owner = Owner {
+            credit: Arc::clone(&credit),
             plan: self.plan.clone(),
             broker: broker.clone(),
             bell: self.bell.clone(),
@@ -177,6 +181,7 @@ impl AmqpSource {
             socket: None,
             receiver: None,
             unacked: VecDeque::new(),
+            credit,
             close_by: None,
             cause: None,
         });
@@ -213,6 +218,7 @@ impl AmqpSource {
         let covered = connection
             .unacked
             .partition_point(|delivery| delivery.delivery_tag() <= through.0);
+        connection.credit.settle(covered);
         let last = connection.unacked.drain(..covered).next_back();
         if let Some(last) = last {
             self.command(Command::Ack(Box::new(last)));
@@ -421,6 +427,7 @@ mod tests {
             socket: None,
             receiver: Some(receiver),
             unacked: VecDeque::new(),
+            credit: Arc::new(Credit::new(1000)),
             close_by: None,
             cause: None,
         });

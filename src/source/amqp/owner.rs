@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use amiquip::{
@@ -18,7 +19,7 @@ use rustls::ClientConnection;
 use super::failure::{handshake, reason, unreachable};
 use super::frames::FRAME_MAX;
 use super::socket::Socket;
-use super::stream::Stream;
+use super::stream::{Credit, Stream};
 use super::{CONNECT_TIMEOUT, Event, HEARTBEAT, Plan, Purpose};
 use crate::config::{AmqpBroker, Login};
 use crate::source::bell::Bell;
@@ -54,6 +55,7 @@ pub struct Owner<N: Fn(Event)> {
     pub plan: Plan,
     pub broker: AmqpBroker,
     pub bell: Bell,
+    pub credit: Arc<Credit>,
     pub commands: Receiver<Command>,
     pub notify: N,
 }
@@ -74,7 +76,11 @@ impl<N: Fn(Event)> Owner<N> {
         let socket = self.dial()?;
         let clone = socket.try_clone().map_err(|error| error.to_string())?;
         (self.notify)(Event::Connected(clone));
-        let stream = Stream::new(self.encrypt(socket)?, self.bell.clone());
+        let stream = Stream::new(
+            self.encrypt(socket)?,
+            Arc::clone(&self.credit),
+            self.bell.clone(),
+        );
         let reason = |error| reason(&error, self.broker.login);
         let mut connection =
             Connection::insecure_open_stream(stream, self.options(), tuning()).map_err(reason)?;

@@ -8,6 +8,8 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use amiquip::IoStream;
 use mio_06::{Evented, Poll, PollOpt, Ready, Token};
@@ -19,9 +21,45 @@ use crate::source::bell::Bell;
 /// Bytes read from the socket at once: what a 64 KiB socket buffer holds.
 const CHUNK: usize = 64 * 1024;
 
+/// What the broker may still deliver. RabbitMQ keeps to the prefetch; a peer that does not would
+/// fill the memory, since amiquip reads all that comes.
+#[derive(Debug)]
+pub struct Credit {
+    prefetch: u64,
+    /// Deliveries that were acknowledged, or are about to be.
+    settled: AtomicU64,
+}
+
+impl Credit {
+    pub fn new(prefetch: u16) -> Self {
+        Credit {
+            prefetch: prefetch.into(),
+            settled: AtomicU64::new(0),
+        }
+    }
+
+    /// So many deliveries will be acknowledged: call it before they are.
+    pub fn settle(&self, deliveries: usize) {
+        self.settled.fetch_add(deliveries as u64, Ordering::Relaxed);
+    }
+
+    fn check(&self, deliveries: u64) -> io::Result<()> {
+        let open = deliveries.saturating_sub(self.settled.load(Ordering::Relaxed));
+        if open <= self.prefetch {
+            return Ok(());
+        }
+        let prefetch = self.prefetch;
+        let reason = format!(
+            "the broker delivers beyond the prefetch: expected {prefetch} messages at most before an ack"
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+    }
+}
+
 /// See the module's text.
 pub struct Stream {
     socket: Socket,
+    credit: Arc<Credit>,
     sanitiser: Sanitiser,
     chunk: Box<[u8]>,
     /// Filtered bytes that amiquip has not read: `ready[given..]`.
@@ -35,9 +73,10 @@ pub struct Stream {
 
 impl Stream {
     /// Takes over a connected socket.
-    pub fn new(socket: Socket, bell: Bell) -> Self {
+    pub fn new(socket: Socket, credit: Arc<Credit>, bell: Bell) -> Self {
         Stream {
             socket,
+            credit,
             sanitiser: Sanitiser::default(),
             chunk: vec![0; CHUNK].into_boxed_slice(),
             ready: Vec::new(),
@@ -60,6 +99,7 @@ impl Stream {
             self.sanitiser
                 .push(&self.chunk[..length], &mut self.ready)
                 .map_err(not_amqp)?;
+            self.credit.check(self.sanitiser.deliveries())?;
         }
         Ok(())
     }
@@ -152,4 +192,19 @@ thread_local! {
 
 fn ring_at_thread_exit(bell: &Bell) {
     EXIT_GUARD.with_borrow_mut(|guard| *guard = Some(ExitGuard(bell.clone())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_may_deliver_what_was_settled_and_the_prefetch() {
+        let credit = Credit::new(1000);
+        assert!(credit.check(1000).is_ok());
+        assert!(credit.check(1001).is_err());
+        credit.settle(10);
+        assert!(credit.check(1010).is_ok());
+        assert!(credit.check(1011).is_err());
+    }
 }
