@@ -6,14 +6,11 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
-use support::agent::{SOON, Setup, subscription, with};
+use support::agent::{PAUSE_MS, SOON, Setup, subscription, with};
 use support::api::{Answer, FakeApi};
 use support::publisher::{Publisher, QUEUE};
 use support::rabbitmq::shared;
 use support::redis::Redis;
-
-/// No turn of the loop may take longer.
-const PAUSE_MS: f64 = 50.0;
 
 #[test]
 fn the_longest_pause_is_told_at_the_end() {

@@ -27,6 +27,9 @@ pub fn is_debug_build() -> bool {
     std::env::var_os(OTHER_BINARY).is_none()
 }
 
+/// No turn of the event loop may take longer, in milliseconds.
+pub const PAUSE_MS: f64 = 50.0;
+
 /// A subscription with Leek's defaults, but a window that does not make tests wait.
 pub fn subscription(broker: &str, api_url: &str) -> Value {
     json!({
@@ -335,6 +338,16 @@ impl Agent {
         self.proc_status("VmHWM:")
     }
 
+    /// What it has of all that could grow.
+    pub fn footprint(&self) -> Footprint {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        Footprint {
+            threads: self.proc_status("Threads:") as usize,
+            descriptors: descriptors.expect("the agent runs").count(),
+            rss_kib: self.rss_kib(),
+        }
+    }
+
     /// CPU time used so far, user and system.
     pub fn cpu_seconds(&self) -> f64 {
         let stat = self.proc("stat");
@@ -362,6 +375,14 @@ impl Agent {
     }
 }
 
+/// What a process holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Footprint {
+    pub threads: usize,
+    pub descriptors: usize,
+    pub rss_kib: u64,
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         self.group.kill();
@@ -369,6 +390,23 @@ impl Drop for Agent {
             eprintln!("--- log of agent {} ---\n{}", self.pid(), self.text());
         }
     }
+}
+
+/// When a log entry was written, in milliseconds since some day; good for differences.
+pub fn time_ms(entry: &Value) -> f64 {
+    let text = entry["time"].as_str().expect("a time");
+    let numbers = text
+        .split(['-', 'T', ':', 'Z'])
+        .filter(|part| !part.is_empty());
+    let numbers: Vec<f64> = numbers
+        .map(|part| part.parse().expect("a number"))
+        .collect();
+    let [year, month, day, hour, minute, second] = numbers[..] else {
+        panic!("{text}");
+    };
+    // Months as if all were the longest: at the end of a shorter one a difference is too large.
+    let days = (year * 12.0 + month) * 31.0 + day;
+    (((days * 24.0 + hour) * 60.0 + minute) * 60.0 + second) * 1000.0
 }
 
 /// True for a warning or error that has one of `words` in it, in whatever case.

@@ -12,6 +12,7 @@ pub mod api;
 pub mod celery;
 pub mod certs;
 pub mod fault_proxy;
+pub mod hostile;
 pub mod keeper;
 pub mod proxy;
 pub mod publisher;

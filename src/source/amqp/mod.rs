@@ -143,49 +143,47 @@ impl AmqpSource {
     /// Starts a connection; a previous one is given up.
     pub fn connect(&mut self, epoch: Epoch, broker: &AmqpBroker) {
         self.abandon();
-        if let Err(reason) = self.start(epoch, broker) {
-            (self.notify)(epoch, Event::Down { reason });
-        }
-    }
-
-    fn start(&mut self, epoch: Epoch, broker: &AmqpBroker) -> Result<(), String> {
-        if Arc::strong_count(&self.alive) > MAX_LINGERING {
-            return Err(format!(
-                "{}: earlier tries still hang: is the DNS answering?",
-                broker.host
-            ));
-        }
         let (commands, orders) = channel();
-        let notify = Arc::clone(&self.notify);
         let credit = Arc::new(Credit::new(self.plan.prefetch));
-        let owner = Owner {
-            credit: Arc::clone(&credit),
-            plan: self.plan.clone(),
-            broker: broker.clone(),
-            bell: self.bell.clone(),
-            commands: orders,
-            notify: move |event| notify(epoch, event),
-        };
-        let alive = Arc::clone(&self.alive);
-        let spawned = thread::Builder::new()
-            .name("leek-amqp".to_owned())
-            .stack_size(STACK_SIZE)
-            .spawn(move || {
-                owner.run();
-                drop(alive);
-            });
-        spawned.map_err(|error| format!("no thread for the connection: {error}"))?;
         self.connection = Some(Connection {
             epoch,
             commands,
             socket: None,
             receiver: None,
             unacked: VecDeque::new(),
-            credit,
+            credit: Arc::clone(&credit),
             close_by: None,
             cause: None,
         });
-        Ok(())
+        let notify = Arc::clone(&self.notify);
+        let owner = Owner {
+            plan: self.plan.clone(),
+            broker: broker.clone(),
+            bell: self.bell.clone(),
+            credit,
+            commands: orders,
+            notify: move |event| notify(epoch, event),
+        };
+        if let Err(reason) = self.start(owner) {
+            (self.notify)(epoch, Event::Down { reason });
+        }
+    }
+
+    fn start(&self, owner: Owner<impl Fn(Event) + Send + 'static>) -> Result<(), String> {
+        let alive = Arc::clone(&self.alive);
+        if Arc::strong_count(&alive) - 1 > MAX_LINGERING {
+            return Err(format!(
+                "{}: earlier tries still hang: is the DNS answering?",
+                owner.broker.host
+            ));
+        }
+        let spawned = thread::Builder::new()
+            .name("leek-amqp".to_owned())
+            .stack_size(STACK_SIZE)
+            .spawn(move || owner.run(alive));
+        spawned
+            .map(drop)
+            .map_err(|error| format!("no thread for the connection: {error}"))
     }
 
     /// Gives the connection up at once, whatever its owner thread is doing.
@@ -403,6 +401,7 @@ fn readable(delivery: &mut Delivery) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
     use crate::clock;
+    use crate::secret::Secret;
     use mio::{Poll, Token, Waker};
 
     /// A source whose deliveries come from the test.
@@ -432,6 +431,30 @@ mod tests {
             cause: None,
         });
         (source, orders)
+    }
+
+    #[test]
+    fn a_try_that_cannot_begin_ends_like_any_other() {
+        let (_, receiver) = crossbeam_channel::unbounded();
+        let (mut source, _orders) = consuming(receiver);
+        let (tell, told) = channel();
+        source.notify = Arc::new(move |epoch, event| tell.send((epoch, event)).unwrap());
+        let _hanging = [(); MAX_LINGERING].map(|()| Arc::clone(&source.alive));
+        let broker = AmqpBroker {
+            host: "broker".into(),
+            port: 5672,
+            user: "guest".into(),
+            password: Secret::new("guest"),
+            vhost: "/".into(),
+            tls: false,
+            login: Login::Password,
+        };
+        source.connect(Epoch(2), &broker);
+        let (epoch, event) = told.try_recv().unwrap();
+        let Some(Event::Down { reason }) = source.handle(epoch, event) else {
+            panic!("nobody learns of it");
+        };
+        assert!(reason.contains("DNS"), "{reason}");
     }
 
     /// The connection may die between the loop's last look and its sleep, when the bell rings for

@@ -61,14 +61,16 @@ pub struct Owner<N: Fn(Event)> {
 }
 
 impl<N: Fn(Event)> Owner<N> {
-    /// Runs to the connection's end and says why it ended.
-    pub fn run(self) {
+    /// Runs to the connection's end and says why it ended. `alive` tells the loop's side that this
+    /// thread may still hang; what comes after the end cannot.
+    pub fn run(self, alive: Arc<()>) {
         let result = catch_unwind(AssertUnwindSafe(|| self.live()));
         let reason = match result {
             Ok(Ok(())) => "closed as asked".to_owned(),
             Ok(Err(reason)) => reason,
             Err(_) => "the AMQP client failed on what the broker sent".to_owned(),
         };
+        drop(alive);
         (self.notify)(Event::Down { reason });
     }
 
