@@ -182,6 +182,7 @@ fn batch(body: Body) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::backoff::FIRST;
 
     fn body(documents: usize) -> Body {
         let texts: Vec<_> = (0..documents)
@@ -286,6 +287,27 @@ mod tests {
         resend.next_post();
         assert_eq!(resend.answered(Verdict::Stored), Next::Post);
         assert_eq!(resend.tally().stored, 3);
+    }
+
+    #[test]
+    fn an_answer_that_stores_something_ends_the_backoff() {
+        for seed in 0..50 {
+            let mut resend = Resend::new(seed);
+            for _ in 0..7 {
+                resend.take(body(1));
+                resend.next_post();
+                assert!(matches!(resend.answered(unwell(503)), Next::After(..)));
+            }
+            resend.next_post();
+            assert_eq!(resend.answered(Verdict::Stored), Next::Post);
+            resend.take(body(1));
+            resend.next_post();
+            let next = resend.answered(unwell(503));
+            assert!(
+                matches!(next, Next::After(delay, _) if delay <= FIRST),
+                "{next:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The pipeline driven by hand: one broker connection, an API that answers as told.
 
+mod refused;
+
 use std::time::Duration;
 
-use super::quarantine::{PATIENCE, WriteId, Written};
+use super::quarantine::{WriteId, Written};
 use super::verdict::RefusedDocument;
 use super::*;
 use crate::clock;
-use crate::config::quarantine::Quarantine;
 use crate::config::{AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login};
 use crate::delivery::{DeliveryTag, Payload};
 use crate::document::Validation;
@@ -110,6 +111,35 @@ impl Bench {
         bench.input(Input::Probed(Ok(())));
         assert!(bench.pump().contains(&Did::Consume));
         bench
+    }
+
+    /// The same behind a Redis, to which it listens before the API was found well.
+    fn listening(subscription: &Subscription) -> Bench {
+        let now = clock::monotonic();
+        let mut bench = Bench {
+            pipeline: Pipeline::new(subscription, now, 1),
+            now,
+            epoch: Epoch(1),
+            tag: 0,
+        };
+        assert_eq!(bench.pump(), [Did::Connect, Did::Probe]);
+        bench.input(Input::SourceUp(Epoch(1)));
+        assert_eq!(bench.pump(), [Did::Consume]);
+        bench.input(Input::Probed(Ok(())));
+        assert_eq!(bench.pump_told(), []);
+        bench
+    }
+
+    /// When it wants to be woken.
+    fn wakes(&mut self) -> Option<Instant> {
+        let now = Now {
+            instant: self.now,
+            wall_ms: 0,
+        };
+        match self.pipeline.poll_output(now) {
+            Output::Wait(until) => until,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -265,14 +295,7 @@ fn the_pipeline_asks_to_be_woken_when_its_window_ends() {
     let mut bench = Bench::new(&subscription());
     bench.deliver(&event("a", ""));
     bench.pump();
-    let now = Now {
-        instant: bench.now,
-        wall_ms: 0,
-    };
-    match bench.pipeline.poll_output(now) {
-        Output::Wait(Some(until)) => assert_eq!(until, bench.now + WINDOW),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(bench.wakes(), Some(bench.now + WINDOW));
 }
 
 #[test]
@@ -390,118 +413,4 @@ fn a_message_that_no_ring_can_hold_is_invalid() {
     assert_eq!(bench.pump(), [Did::Invalid(1)]);
     bench.now += WINDOW;
     assert_eq!(bench.pump(), [Did::Settle(1)]);
-}
-
-// ── Refused documents ──────────────────────────────────────────────────────────────────────────
-
-/// A subscription whose refused documents are kept.
-fn keeping() -> Subscription {
-    Subscription {
-        quarantine: Quarantine::new("q".into(), 1),
-        ..subscription()
-    }
-}
-
-fn write(number: u64, ids: &[&str]) -> Did {
-    Did::Quarantine(number, ids.iter().map(|id| (*id).to_owned()).collect())
-}
-
-#[test]
-fn a_batch_is_acked_once_its_refused_documents_are_written() {
-    let mut bench = Bench::new(&keeping());
-    bench.post(&["a", "b", "c"]);
-    assert_eq!(bench.refused(0, &["a", "c"]), [write(0, &["a", "c"])]);
-    assert!(bench.pipeline.owes());
-    bench.now += PATIENCE - Duration::from_millis(1);
-    assert_eq!(bench.pump_told(), []);
-    assert_eq!(bench.written(0, 2, 0), [Did::Settle(3)]);
-    assert!(!bench.pipeline.owes());
-    let ledger = bench.pipeline.ledger();
-    assert_eq!((ledger.delivered, ledger.quarantined), (1, 2));
-    assert_eq!(ledger.quarantine_lost, 0);
-}
-
-#[test]
-fn where_nothing_is_kept_nothing_is_waited_for() {
-    let mut bench = Bench::new(&subscription());
-    bench.post(&["a", "b"]);
-    assert_eq!(bench.refused(0, &["a"]), [Did::Settle(2)]);
-    assert_eq!(bench.quarantine_lost(), 0);
-}
-
-#[test]
-fn a_disk_that_fails_stops_no_delivery() {
-    let mut bench = Bench::new(&keeping());
-    bench.post(&["a", "b", "c"]);
-    assert_eq!(bench.refused(0, &["a", "b"]), [write(0, &["a", "b"])]);
-    assert_eq!(bench.written(0, 1, 1), [Did::Settle(3), Did::NotKept(1)]);
-    assert_eq!(bench.quarantine_lost(), 1);
-}
-
-#[test]
-fn a_disk_that_hangs_stops_delivery_once_and_not_for_long() {
-    let mut bench = Bench::new(&keeping());
-    bench.post(&["a", "b"]);
-    assert_eq!(bench.refused(0, &["a"]), [write(0, &["a"])]);
-    // Meanwhile the next batch goes out; what is refused there waits for the next write.
-    bench.post(&["c", "d"]);
-    assert_eq!(bench.refused(1, &["d"]), []);
-    bench.now += PATIENCE;
-    assert_eq!(bench.pump_told(), [Did::Settle(4), Did::NotKept(2)]);
-    assert_eq!(bench.quarantine_lost(), 2);
-    // It still hangs: nobody waits a second time.
-    bench.post(&["e"]);
-    assert_eq!(bench.refused(2, &["e"]), [Did::Settle(5), Did::NotKept(1)]);
-    assert_eq!(bench.quarantine_lost(), 3);
-    // At long last it has written the first after all, and is asked again.
-    assert_eq!(bench.written(0, 1, 0), []);
-    assert_eq!(bench.quarantine_lost(), 2);
-    bench.post(&["f"]);
-    assert_eq!(bench.refused(3, &["f"]), [write(1, &["f"])]);
-    assert_eq!(bench.written(1, 1, 0), [Did::Settle(6)]);
-}
-
-#[test]
-fn what_is_refused_during_a_write_goes_into_the_next_one() {
-    let mut bench = Bench::new(&keeping());
-    bench.post(&["a", "b"]);
-    assert_eq!(bench.refused(0, &["a"]), [write(0, &["a"])]);
-    bench.post(&["c", "d"]);
-    assert_eq!(bench.refused(1, &["c", "d"]), []);
-    assert_eq!(
-        bench.written(0, 1, 0),
-        [Did::Settle(2), write(1, &["c", "d"])]
-    );
-    assert_eq!(bench.written(1, 2, 0), [Did::Settle(4)]);
-}
-
-#[test]
-fn a_lost_connection_takes_back_what_is_not_written() {
-    let mut bench = Bench::new(&keeping());
-    bench.post(&["a", "b"]);
-    assert_eq!(bench.refused(0, &["a"]), [write(0, &["a"])]);
-    bench.post(&["c", "d"]);
-    assert_eq!(bench.refused(1, &["c"]), []);
-    bench.input(Input::SourceDown {
-        epoch: bench.epoch,
-        reason: "gone".into(),
-        heard: None,
-    });
-    bench.pump();
-    // Neither message was acked, so all of it comes again: no further write, and no ack.
-    assert_eq!(bench.written(0, 1, 0), []);
-    assert_eq!(bench.quarantine_lost(), 0);
-    assert!(!bench.pipeline.owes());
-}
-
-#[test]
-fn a_stop_waits_for_the_disk_and_leaves_the_message_to_the_broker_if_in_vain() {
-    let mut bench = Bench::new(&keeping());
-    bench.post(&["a"]);
-    assert_eq!(bench.refused(0, &["a"]), [write(0, &["a"])]);
-    bench.input(Input::Stop);
-    assert_eq!(bench.pump_told(), []);
-    bench.input(Input::GiveUp);
-    assert_eq!(bench.pump_told(), []);
-    assert!(bench.pipeline.owes(), "it was not acked");
 }
