@@ -8,12 +8,12 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::agent::{Agent, SOON, Setup, start, subscription, with};
+use support::agent::{SOON, Setup, start, subscription, with};
 use support::api::{Answer, FakeApi};
 use support::keeper::lock;
-use support::publisher::{Publisher, QUEUE, uuid};
+use support::publisher::{Publisher, QUEUE};
 use support::rabbitmq::{Depth, PASSWORD, Rabbit, USER, Vhost, shared};
-use support::wait::{holds_for, poll, wait_until};
+use support::wait::{holds_for, wait_until};
 
 /// For thousands of events, a broker's restart, or several steps of backoff.
 const LONG: Duration = Duration::from_secs(90);
@@ -117,6 +117,55 @@ fn a_captive_portal_is_not_the_api() {
     survives("portal-200", &Answer::html(200, "<h1>Welcome</h1>"), 2);
 }
 
+/// Every other batch meets one of the answers that mean "not now".
+#[test]
+fn an_api_that_is_not_well_is_tried_again_whatever_its_words() {
+    let (vhost, api, subscription) = parts("not-well");
+    let statuses = [408, 425, 429, 500, 502, 503, 504, 599];
+    api.answer(move |request| match statuses.get(request.number / 2) {
+        Some(status) if request.number % 2 == 1 => Answer::html(*status, "<h1>Not now</h1>"),
+        _ => Answer::Stored,
+    });
+    let changes = json!({"batch_max_number_of_messages": 50});
+    let mut publisher = Publisher::open(&vhost.url());
+    publisher.send(0, 1_000);
+    let mut agent = start(&with(subscription, &changes));
+    api.wait_ids(LONG, 1_000);
+    assert!(
+        api.post_count() > 2 * statuses.len(),
+        "each answer was given"
+    );
+    agent.wait_for_log(SOON, "a warning", |entry| {
+        let reason = entry["reason"].as_str().unwrap_or("");
+        entry["level"] == "warn" && reason.starts_with("408: ")
+    });
+    agent.stop().assert_all_delivered(1_000);
+    api.assert_exactly_once(0..1_000);
+    vhost.wait_depth(QUEUE, 0, 0);
+}
+
+#[test]
+fn a_captive_portal_in_the_health_check_s_place_is_not_the_api() {
+    let (vhost, api, subscription) = parts("portal-health");
+    let mut publisher = Publisher::open(&vhost.url());
+    publisher.send(0, 100);
+    for portal in [
+        Answer::html(200, "<h1>Welcome</h1>"),
+        Answer::captive_portal(),
+    ] {
+        api.health(portal);
+        let mut agent = Setup::new(std::slice::from_ref(&subscription)).start();
+        agent.wait_complaint(SOON, &["captive portal"]);
+        vhost.wait_depth(QUEUE, 100, 0);
+        agent.stop();
+        assert_eq!(api.post_count(), 0);
+    }
+    api.health(Answer::Status(200, json!({})));
+    let mut agent = start(&subscription);
+    api.wait_ids(SOON, 100);
+    agent.stop().assert_all_delivered(100);
+}
+
 #[test]
 fn retry_after_is_honoured() {
     let api = survives("retry-after", &Answer::slow_down(3), 1);
@@ -171,124 +220,65 @@ fn a_wrong_key_holds_everything_until_it_is_mended() {
     api.assert_exactly_once(0..200);
 }
 
-/// The quarantine file has exactly the events numbered `numbers`, as they would have been posted.
-#[track_caller]
-fn assert_quarantined(agent: &Agent, numbers: &[usize], reason: &str, answer: &str) {
-    let lines = agent.quarantined();
-    let ids = lines.iter().map(|line| line["document"]["id"].as_str());
-    let ids: Vec<_> = ids.flatten().map(str::to_owned).collect();
-    let wanted: Vec<_> = numbers.iter().map(|number| uuid(*number)).collect();
-    assert_eq!(ids, wanted);
-    for line in &lines {
-        let told = ["subscription", "reason", "answer"].map(|key| &line[key]);
-        assert_eq!(told, ["shop-qa", reason, answer]);
-        assert!(
-            line["time"]
-                .as_str()
-                .is_some_and(|time| time.ends_with('Z'))
-        );
-        assert_eq!(line["document"]["events_count"], 1, "{line}");
+/// What only a person can mend, each at a subscription of its own, since the slow end of the backoff
+/// is 60 s.
+#[test]
+fn a_wrong_application_or_address_holds_everything_until_it_is_mended() {
+    let code = |status, code: &str, message: &str| {
+        let error = json!({"code": code, "message": message, "reason": message});
+        Answer::Status(status, json!({ "error": error }))
+    };
+    let cases = [
+        (
+            "forbidden",
+            Answer::html(403, "<h1>403</h1>"),
+            "access refused: check app_key",
+        ),
+        (
+            "unknown",
+            code(404, "404001", "No such app"),
+            "the application does not exist",
+        ),
+        (
+            "elsewhere",
+            Answer::html(404, "<h1>404</h1>"),
+            "check the path prefix in api_url",
+        ),
+        (
+            "headerless",
+            code(400, "400001", "Missing headers"),
+            "strips those that begin with x-leek-",
+        ),
+    ];
+    let parts = cases.map(|(name, answer, mend)| {
+        let (vhost, api, subscription) = parts(name);
+        api.always(answer);
+        Publisher::open(&vhost.url()).send(0, 50);
+        let subscription = with(subscription, &json!({"app_name": name}));
+        (vhost, api, subscription, mend, format!("{name}-qa"))
+    });
+    let subscriptions: Vec<Value> = parts.iter().map(|part| part.2.clone()).collect();
+    let mut agent = Setup::new(&subscriptions).start();
+    for (vhost, _, _, mend, name) in &parts {
+        agent.wait_for_log(SOON, mend, |entry| {
+            let reason = entry["reason"].as_str().unwrap_or("");
+            entry["level"] == "error" && entry["subscription"] == **name && reason.contains(mend)
+        });
+        vhost.wait_depth(QUEUE, 0, 50);
     }
-}
-
-// ── The API refuses documents ──────────────────────────────────────────────────────────────────
-
-#[test]
-fn documents_that_are_refused_by_name_do_not_hold_the_others() {
-    let (vhost, api, subscription) = parts("partial");
-    let mut publisher = Publisher::open(&vhost.url());
-    publisher.send(0, 100);
-    api.always(Answer::Partial(vec![uuid(3), uuid(70)]));
-    let mut agent = start(&subscription);
-    api.wait_ids(SOON, 98);
-    vhost.wait_depth(QUEUE, 0, 0);
-    let ledger = agent.stop();
-    assert_eq!(
-        (ledger.delivered, ledger.quarantined),
-        (98, 2),
-        "{ledger:?}"
-    );
-    api.assert_exactly_once((0..100).filter(|number| ![3, 70].contains(number)));
-    assert_quarantined(
-        &agent,
-        &[3, 70],
-        "named by the api",
-        "400: mapper_parsing_exception: failed to parse field",
-    );
-}
-
-#[test]
-fn a_batch_that_is_too_large_is_halved() {
-    let (vhost, api, subscription) = parts("halved");
-    let mut publisher = Publisher::open(&vhost.url());
-    publisher.send(0, 500);
-    api.answer(|request| match request.documents.len() {
-        0..=20 => Answer::Stored,
-        _ => Answer::too_large(),
-    });
-    let mut agent = start(&subscription);
-    api.wait_ids(LONG, 500);
-    vhost.wait_depth(QUEUE, 0, 0);
-    agent.stop().assert_all_delivered(500);
-    api.assert_exactly_once(0..500);
-}
-
-/// Whatever holds document `bad` gets `answer`; all others must come through and `bad` must not. Gives
-/// the agent, stopped.
-#[track_caller]
-fn isolates(name: &str, changes: &Value, count: usize, bad: usize, answer: &Answer) -> Agent {
-    let (vhost, api, subscription) = parts(name);
-    let mut publisher = Publisher::open(&vhost.url());
-    let (id, refusal) = (uuid(bad), answer.clone());
-    api.answer(move |request| {
-        if request.names(&id) {
-            refusal.clone()
-        } else {
-            Answer::Stored
-        }
-    });
-    publisher.send(0, count);
-    let mut agent = start(&with(subscription, changes));
-    api.wait_ids(LONG, count - 1);
-    // The bad one is settled, too, in its own time.
-    let settled = poll(LONG, || (vhost.depth(QUEUE).total() == 0).then_some(()));
-    assert!(settled.is_some(), "{:?} left", vhost.depth(QUEUE));
-    let ledger = agent.stop();
-    let wanted = (count as u64 - 1, 1);
-    assert_eq!((ledger.delivered, ledger.quarantined), wanted, "{ledger:?}");
-    api.assert_exactly_once((0..count).filter(|number| *number != bad));
-    agent
-}
-
-#[test]
-fn a_document_that_is_always_refused_is_found_by_halving() {
-    let refused = Answer::Status(422, json!({"error": {"message": "no"}}));
-    let agent = isolates("refused", &json!({}), 200, 77, &refused);
-    let answer = r#"422: {"error":{"message":"no"}}"#;
-    assert_quarantined(&agent, &[77], "refused alone", answer);
-    // As Leek answers a conflict: a JSON string.
-    let conflict = Answer::Status(409, json!("conflict"));
-    let agent = isolates("conflict", &json!({}), 50, 0, &conflict);
-    assert_quarantined(&agent, &[0], "refused alone", "409: \"conflict\"");
-}
-
-#[test]
-fn a_document_that_is_too_large_for_the_api_is_kept() {
-    let too_large = Answer::too_large();
-    let agent = isolates("too-large", &json!({}), 60, 59, &too_large);
-    let answer = "413: <h1>413 Request Entity Too Large</h1>";
-    assert_quarantined(&agent, &[59], "refused alone", answer);
-}
-
-#[test]
-fn a_poison_document_is_found_while_others_pass() {
-    let failing = Answer::Status(500, json!({"error": {"message": "boom"}}));
-    // Small batches, side by side: the others pass while the poisoned one is tried five times.
-    let changes = json!({"batch_max_number_of_messages": 4, "concurrency_pool_size": 3});
-    let agent = isolates("poison", &changes, 200, 42, &failing);
-    let answer = r#"500: {"error":{"message":"boom"}}"#;
-    let reason = "500 again and again while others were stored";
-    assert_quarantined(&agent, &[42], reason, answer);
+    for (_, api, ..) in &parts {
+        api.always(Answer::Stored);
+    }
+    for (vhost, api, ..) in &parts {
+        api.wait_ids(LONG, 50);
+        vhost.wait_depth(QUEUE, 0, 0);
+    }
+    agent.sigterm();
+    assert_eq!(agent.wait_exit(SOON), 0);
+    for (_, api, _, _, name) in &parts {
+        agent.ledger(name).assert_all_delivered(50);
+        api.assert_exactly_once(0..50);
+    }
 }
 
 // ── The broker fails ───────────────────────────────────────────────────────────────────────────

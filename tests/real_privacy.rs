@@ -5,11 +5,12 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::agent::{Agent, SOON, Setup, subscription, with};
-use support::api::FakeApi;
+use support::api::{Answer, FakeApi};
 use support::celery::Worker;
 use support::publisher::{Publisher, event, uuid};
 use support::rabbitmq::{Vhost, shared};
@@ -47,12 +48,23 @@ fn assert_kept(agent: &Agent, api: &FakeApi, title: &str) {
     }
     assert!(!agent.text().contains(SECRET), "logged");
     assert!(!title.contains(SECRET), "in the process title: {title}");
-    for file in fs::read_dir(agent.folder()).expect("the folder is there") {
-        let path = file.expect("an entry").path();
-        let text = fs::read(&path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+    for (path, text) in written(agent.folder()) {
         assert!(!text.contains(SECRET), "written to {}", path.display());
     }
+}
+
+/// Every file below a folder, with what is in it.
+fn written(folder: &Path) -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let files = paths.map(|path| match path.is_dir() {
+        true => written(&path),
+        false => {
+            let text = fs::read(&path).expect("a file");
+            vec![(path, String::from_utf8_lossy(&text).into_owned())]
+        }
+    });
+    files.flatten().collect()
 }
 
 fn process_title(agent: &Agent) -> String {
@@ -188,6 +200,34 @@ fn a_redacted_secret_is_in_no_output() {
         .run();
     assert_eq!(code, 0, "{}", checked.text());
     assert_kept(&checked, &api, "");
+}
+
+/// The planted events under `policy`, all of them refused and kept in the quarantine file.
+fn all_refused(name: &str, policy: &Value) -> (Agent, FakeApi) {
+    let (vhost, api, subscription) = parts(name, policy);
+    let mut publisher = Publisher::open(&vhost.url());
+    let planted = planted();
+    api.always(Answer::Partial((0..planted.len()).map(uuid).collect()));
+    publisher.list(&planted);
+    publisher.confirm();
+    let mut agent = start_talkative(&subscription);
+    wait_until(SOON, "all are kept", || {
+        agent.quarantined().len() == planted.len()
+    });
+    let ledger = agent.stop();
+    assert_eq!(ledger.quarantined, planted.len() as u64, "{ledger:?}");
+    (agent, api)
+}
+
+#[test]
+fn what_is_redacted_is_in_no_quarantine_file() {
+    let fields = ["args", "kwargs", "result", "exception", "traceback"];
+    let (agent, api) = all_refused("refused-redacted", &json!({ "redact": fields }));
+    assert_kept(&agent, &api, "");
+    let (agent, _) = all_refused("refused-shown", &json!({}));
+    for line in agent.quarantined() {
+        assert!(line.to_string().contains(SECRET), "{line}");
+    }
 }
 
 /// The same events without `redact` do show it: the test above looks in the right places.

@@ -1,5 +1,6 @@
 //! The agent's own binary in a fresh folder with a clean environment, and what it says.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::disk::{quarantine_files, quarantine_lines};
 use super::keeper::{Group, keep_folder, lock};
 use super::wait::poll;
 
@@ -61,6 +63,8 @@ pub struct Setup {
     args: Vec<String>,
     env: Vec<(String, String)>,
     stdout: Stdout,
+    /// What runs before it in a mount namespace of its own.
+    mounts: Option<String>,
 }
 
 /// Who reads what the agent prints.
@@ -83,7 +87,15 @@ impl Setup {
             args: Vec::new(),
             env: Vec::new(),
             stdout: Stdout::Read,
+            mounts: None,
         }
+    }
+
+    /// Runs in a mount namespace of its own, in which this shell script has run before, in the fresh
+    /// folder.
+    pub fn mounting(mut self, script: &str) -> Setup {
+        self.mounts = Some(script.to_owned());
+        self
     }
 
     /// Nobody reads its standard output, until [`Agent::read_on`].
@@ -116,7 +128,10 @@ impl Setup {
     pub fn start(self) -> Agent {
         let binary = std::env::var_os(OTHER_BINARY);
         let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_leek-agent").into());
-        let mut command = Command::new(binary);
+        let mut command = match &self.mounts {
+            None => Command::new(binary),
+            Some(script) => in_namespace(script, &binary),
+        };
         command
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -151,6 +166,15 @@ impl Setup {
         let code = agent.wait_exit(SOON);
         (code, agent)
     }
+}
+
+/// A command line to which the agent's words may be added; the agent takes the process over.
+fn in_namespace(script: &str, binary: &OsStr) -> Command {
+    let mut command = Command::new("unshare");
+    let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+    let script = format!("set -e; {path}; {script}; exec \"$0\" \"$@\"");
+    command.args(["-rm", "sh", "-c", &script]).arg(binary);
+    command
 }
 
 /// Starts an agent with one subscription and waits until it consumes.
@@ -305,27 +329,22 @@ impl Agent {
 
     /// The quarantine files of all subscriptions, the newest one of each last.
     pub fn quarantine_files(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(self.folder().join(QUARANTINE)) else {
-            return Vec::new();
-        };
-        let mut paths: Vec<_> = entries
-            .map(|entry| entry.expect("an entry").path())
-            .collect();
-        paths.sort();
-        paths
+        quarantine_files(&self.folder().join(QUARANTINE))
     }
 
-    /// What is in them, line by line.
+    /// The lines of its quarantine files.
     pub fn quarantined(&self) -> Vec<Value> {
-        let paths = self.quarantine_files();
-        let texts = paths
-            .iter()
-            .map(|path| fs::read_to_string(path).expect("UTF-8"));
-        let lines: Vec<String> = texts
-            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-            .collect();
-        let values = lines.iter().map(|line| serde_json::from_str(line));
-        values.map(|value| value.expect("JSON")).collect()
+        quarantine_lines(&self.folder().join(QUARANTINE))
+    }
+
+    /// The names of its threads, sorted.
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the agent runs");
+        let names = tasks.flatten().map(|task| task.path().join("comm"));
+        let names = names.filter_map(|path| fs::read_to_string(path).ok());
+        let mut names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
+        names.sort();
+        names
     }
 
     /// Resident memory in KiB.

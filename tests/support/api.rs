@@ -51,7 +51,7 @@ impl Request {
 pub enum Answer {
     /// 201: all documents are stored.
     Stored,
-    /// 400: the named documents are refused, the others are stored.
+    /// 400: the named documents are refused, the others are stored. 201 where none is among them.
     Partial(Vec<String>),
     /// Any status with any body; nothing is stored.
     Status(u16, Value),
@@ -458,6 +458,9 @@ fn give(
                 json!({"success": count}).to_string(),
                 Some(BTreeSet::new()),
             )
+        }
+        Answer::Partial(ids) if !ids.iter().any(|id| request.names(id)) => {
+            return give(stream, state, request, Answer::Stored);
         }
         Answer::Partial(ids) => {
             let refused: BTreeSet<String> = ids.into_iter().collect();
