@@ -71,6 +71,10 @@ pub enum ApiFault {
     Unsaid,
     /// Refuses some documents by name.
     Refusing,
+    /// Refuses every batch with one of them, and does not say which.
+    RefusingBatches,
+    /// Knows the agent no more.
+    WrongKey,
     /// A hotel's page in place of the API.
     Portal,
     /// Bytes that are no HTTP.
@@ -118,7 +122,8 @@ impl Fault {
 
     /// Of documents, by the number of their event: those that a refusing API refuses.
     pub fn refuses(self, number: usize) -> bool {
-        self == Fault::Api(ApiFault::Refusing) && is_refused(number)
+        let refusing = [ApiFault::Refusing, ApiFault::RefusingBatches].map(Fault::Api);
+        refusing.contains(&self) && is_refused(number)
     }
 
     pub fn begin(self, site: &mut Site) {
@@ -220,6 +225,7 @@ impl ApiFault {
         match self {
             ApiFault::Failing => Some(Answer::unavailable()),
             ApiFault::Portal => Some(Answer::captive_portal()),
+            ApiFault::WrongKey => Some(Answer::wrong_key()),
             ApiFault::Closing => Some(Answer::Close),
             ApiFault::Garbage => Some(Answer::Bytes(b"\x16\x03\x01 is no HTTP\r\n\r\n".to_vec())),
             _ => None,
@@ -237,7 +243,15 @@ impl ApiFault {
             ApiFault::HeadOnly => head_only(random),
             ApiFault::Closing => Answer::Close,
             ApiFault::Unsaid => Answer::Unsaid(Vec::new()),
-            ApiFault::Refusing => refusal(request),
+            ApiFault::Refusing => match refused(request) {
+                names if names.is_empty() => Answer::Stored,
+                names => Answer::Partial(names),
+            },
+            ApiFault::RefusingBatches => match refused(request).is_empty() {
+                true => Answer::Stored,
+                false => Answer::Status(422, json!({"error": {"message": "no"}})),
+            },
+            ApiFault::WrongKey => Answer::wrong_key(),
             ApiFault::Portal => Answer::captive_portal(),
             ApiFault::Garbage => garbage(random),
             ApiFault::Moody => moody(random),
@@ -245,20 +259,14 @@ impl ApiFault {
     }
 }
 
-/// Stored, but for the documents that are refused by name.
-fn refusal(request: &Request) -> Answer {
+/// The ids of the documents that a refusing API does not take.
+fn refused(request: &Request) -> Vec<String> {
     let ids = request
         .documents
         .iter()
         .filter_map(|one| one["id"].as_str());
-    let refused: Vec<String> = ids
-        .filter(|id| number_of(id).is_some_and(is_refused))
-        .map(str::to_owned)
-        .collect();
-    match refused.is_empty() {
-        true => Answer::Stored,
-        false => Answer::Partial(refused),
-    }
+    let ids = ids.filter(|id| number_of(id).is_some_and(is_refused));
+    ids.map(str::to_owned).collect()
 }
 
 /// Two in a hundred.

@@ -71,6 +71,7 @@ pub fn rows() -> Vec<Row> {
         ("latency", both(Wire::Latency)),
         ("loss", both(Wire::Loss)),
         ("thin_line", both(Wire::Thin)),
+        ("broker_trickling", broker(Wire::Trickle)),
         ("resets_to_broker", broker(Wire::Resets)),
         ("resets_to_api", api(Wire::Resets)),
         ("cuts_to_broker", broker(Wire::Cuts)),
@@ -87,6 +88,7 @@ pub fn rows() -> Vec<Row> {
         ("api_closes", vec![Api::Closing.into()]),
         ("api_answers_lost", vec![Api::Unsaid.into()]),
         ("api_refuses_some", vec![Api::Refusing.into()]),
+        ("api_refuses_batches", vec![Api::RefusingBatches.into()]),
         ("captive_portal", vec![Api::Portal.into()]),
         ("garbage_from_api", vec![Api::Garbage.into()]),
         ("api_moody", vec![Api::Moody.into()]),
@@ -111,11 +113,13 @@ pub fn rows() -> Vec<Row> {
             vec![Agent::Restarted.into(), Api::Failing.into()],
         ),
     ];
-    // Found by time alone: a heartbeat that is missed, a request that gets no answer.
+    // Found or healed by time alone: a heartbeat that is missed, a request that gets no answer, a
+    // fault that only a person can mend.
     let slow = [
         ("half_open_broker", broker(Wire::HalfOpen)),
         ("half_open_api", api(Wire::HalfOpen)),
         ("api_hanging", vec![Api::Hanging.into()]),
+        ("wrong_key", vec![Api::WrongKey.into()]),
     ];
     let mut rows = Vec::new();
     for kind in [Kind::RabbitMq, Kind::Redis] {
@@ -172,12 +176,13 @@ fn any(random: &mut fastrand::Rng) -> Fault {
         Wire::Refused,
         Wire::Trickle,
     ];
-    const API: [ApiFault; 8] = [
+    const API: [ApiFault; 9] = [
         ApiFault::Failing,
         ApiFault::HeadOnly,
         ApiFault::Closing,
         ApiFault::Unsaid,
         ApiFault::Refusing,
+        ApiFault::RefusingBatches,
         ApiFault::Portal,
         ApiFault::Garbage,
         ApiFault::Moody,
