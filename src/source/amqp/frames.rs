@@ -109,6 +109,7 @@ pub struct Sanitiser {
     frame: Vec<u8>,
     content: Option<Content>,
     deliveries: u64,
+    last_tag: u64,
 }
 
 impl Default for Sanitiser {
@@ -118,6 +119,7 @@ impl Default for Sanitiser {
             frame: Vec::new(),
             content: None,
             deliveries: 0,
+            last_tag: 0,
         }
     }
 }
@@ -253,11 +255,30 @@ impl Sanitiser {
             _ => Vec::new(),
         };
         write_frame(frame[0], channel(&frame), &rewritten, output);
-        self.deliveries += u64::from(frame[0] == METHOD && payload.starts_with(&DELIVER));
+        if frame[0] == METHOD && payload.starts_with(&DELIVER) {
+            self.delivery(payload)?;
+        }
         self.state = State::Head;
         self.frame = frame;
         self.frame.clear();
         Ok(rest)
+    }
+
+    /// Tags count upwards (RabbitMQ's guide to acknowledgements). One that does not was damaged on
+    /// its way, and an ack in its order would reach messages that are not delivered yet.
+    fn delivery(&mut self, payload: &[u8]) -> Result<(), Fault> {
+        let mut fields = Fields::new(&payload[DELIVER.len()..]);
+        fields.short_string()?;
+        let tag = u64::from_be_bytes(fields.take(8)?.try_into().expect("8 bytes"));
+        if tag <= self.last_tag {
+            let last = self.last_tag;
+            return fault(format!(
+                "basic.deliver: delivery tag {tag} behind {last}: expected ascending tags"
+            ));
+        }
+        self.last_tag = tag;
+        self.deliveries += 1;
+        Ok(())
     }
 
     /// Keeps the size, content type and encoding; drops all other properties (§4.2.6.1).

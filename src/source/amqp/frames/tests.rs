@@ -12,10 +12,14 @@ fn short_string(text: &[u8]) -> Vec<u8> {
 }
 
 fn deliver(routing_key: &[u8]) -> Vec<u8> {
+    deliver_as(7, routing_key)
+}
+
+fn deliver_as(tag: u64, routing_key: &[u8]) -> Vec<u8> {
     let arguments = [
         [0, 60, 0, 60].as_slice(),
         &short_string(b"ctag"),
-        &7u64.to_be_bytes(),
+        &tag.to_be_bytes(),
         &[0],
         &short_string(b"celeryev"),
         &short_string(routing_key),
@@ -120,11 +124,11 @@ fn a_message_over_the_limit_arrives_empty_and_marked() {
         input.extend(frame(BODY, 1, &chunk[..part]));
         left -= part;
     }
-    input.extend(deliver(b"next"));
+    input.extend(deliver_as(8, b"next"));
     let expected = [
         deliver(b"task.multi"),
         plain_header(0, OVERSIZED, &size.to_string()),
-        deliver(b"next"),
+        deliver_as(8, b"next"),
     ];
     assert_eq!(sanitise(&input).unwrap(), expected.concat());
 }
@@ -173,6 +177,17 @@ fn a_broker_that_breaks_the_order_of_frames_is_left() {
 }
 
 #[test]
+fn delivery_tags_must_ascend() {
+    let message = |tag| [deliver_as(tag, b"x"), header(1, b""), frame(BODY, 1, b"x")].concat();
+    assert!(sanitise(&[message(1), message(2), message(4)].concat()).is_ok());
+    for (first, second) in [(3, 3), (1 << 40, 4)] {
+        let text = fault_of(&[message(first), message(second)].concat());
+        assert!(text.contains("expected ascending tags"), "{text}");
+    }
+    assert!(fault_of(&message(0)).contains("delivery tag 0"));
+}
+
+#[test]
 fn methods_that_no_broker_sends_to_a_consumer_are_refused() {
     let declare = frame(METHOD, 1, &[0, 50, 0, 10, 0, 0]);
     assert!(fault_of(&declare).contains("method 50.10"));
@@ -182,7 +197,7 @@ fn methods_that_no_broker_sends_to_a_consumer_are_refused() {
 proptest! {
     #[test]
     fn any_split_gives_the_same(cuts in proptest::collection::vec(0usize..600, 0..20), table in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let input = [deliver(b"task.multi"), header(4, &table), frame(BODY, 1, b"[{}]"), frame(HEARTBEAT, 0, b""), deliver(b"x")].concat();
+        let input = [deliver(b"task.multi"), header(4, &table), frame(BODY, 1, b"[{}]"), frame(HEARTBEAT, 0, b""), deliver_as(8, b"x")].concat();
         let whole = sanitise(&input).unwrap();
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).collect();
         cuts.extend([0, input.len()]);
