@@ -73,12 +73,13 @@ struct Judge<'a> {
     books: Books,
 }
 
-/// True once nothing is owed but what only the books can explain.
+/// True once nothing is owed but what only the books can explain. Where damage may explain a missing
+/// event, the broker must say that nothing more will come.
 pub fn is_drained(site: &Site, faults: &[Fault]) -> bool {
     let judge = Judge::new(site, faults);
     let missing = judge.missing();
     judge.excused(&missing).unexplained.is_empty()
-        && (!judge.is_damaging() || site.left_in_queue() == 0)
+        && (!judge.is_damaging() || (site.left_in_queue() == 0 && site.is_settled()))
 }
 
 /// For a row that never drained.

@@ -253,6 +253,16 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// True if RabbitMQ has nothing more for anybody, nor waits for any ack. It costs a second.
+    pub fn is_settled(&self) -> bool {
+        match &self.broker {
+            Broker::RabbitMq(corner) => {
+                corner.node.existing(&corner.vhost).depth(QUEUE).total() == 0
+            }
+            Broker::Redis(_) => true,
+        }
+    }
+
     // ── The events ─────────────────────────────────────────────────────────────────────────────
 
     /// Publishes `count` events, unless the broker is down.

@@ -203,6 +203,11 @@ impl Rabbit {
     /// Makes a fresh vhost that [`USER`] may use.
     pub fn vhost(&self, name: &str) -> Vhost<'_> {
         self.vhosts(&[name.to_owned()]);
+        self.existing(name)
+    }
+
+    /// One that was made already.
+    pub fn existing(&self, name: &str) -> Vhost<'_> {
         Vhost {
             rabbit: self,
             name: name.to_owned(),
