@@ -17,6 +17,7 @@ use crate::pipeline::quarantine::{Refused, WriteId, Written};
 
 pub mod line;
 pub mod quarantine;
+pub mod spool;
 
 /// Jobs that may be outstanding: one of each kind.
 const JOBS: usize = 1;

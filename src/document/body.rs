@@ -19,6 +19,16 @@ struct Part {
 }
 
 impl Body {
+    /// A body of documents that another one held: for each its events and its JSON text.
+    pub fn rebuild(documents: &[(u32, &[u8])]) -> Self {
+        let texts: usize = documents.iter().map(|(_, text)| text.len() + 2).sum();
+        let mut body = Body::with_capacity(texts + 2, documents.len());
+        for (events, text) in documents {
+            body.push(*events, |out| out.extend_from_slice(text));
+        }
+        body.finish()
+    }
+
     pub(super) fn with_capacity(bytes: usize, documents: usize) -> Self {
         let mut body = Body {
             bytes: Vec::with_capacity(bytes),

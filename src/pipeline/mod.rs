@@ -27,6 +27,7 @@ pub mod report;
 pub mod resend;
 pub mod ring;
 mod settle;
+pub mod spool;
 pub mod verdict;
 
 use std::collections::VecDeque;
