@@ -11,16 +11,19 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use self::quarantine::QuarantineFiles;
+use self::spool::Spool;
 use crate::clock;
 use crate::config::Subscription;
+use crate::config::spool::Spool as SpoolPlace;
 use crate::pipeline::quarantine::{Refused, WriteId, Written};
+use crate::pipeline::spool::{Answer, Order, Outcome};
 
 pub mod line;
 pub mod quarantine;
 pub mod spool;
 
 /// Jobs that may be outstanding: one of each kind.
-const JOBS: usize = 1;
+const JOBS: usize = 2;
 
 /// The thread's stack; what it writes lies on the heap.
 const STACK_SIZE: usize = 128 * 1024;
@@ -33,12 +36,15 @@ pub enum Job {
         write: WriteId,
         documents: Vec<Refused>,
     },
+    /// Do something with the spool.
+    Spool(Order),
 }
 
 /// What became of a [`Job`]: exactly one for each.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Report {
     Quarantined { write: WriteId, written: Written },
+    Spool(Answer),
 }
 
 /// A subscription's files, behind their thread. Dropped, it lets the thread end with the job in
@@ -50,10 +56,19 @@ pub struct Disk {
     notify: Arc<dyn Fn(Report) + Send + Sync>,
 }
 
-/// All files of one subscription.
+/// Where the files of one subscription are.
 #[derive(Debug, Clone)]
 struct Files {
     quarantine: Option<QuarantineFiles>,
+    /// The spool's place and name.
+    spool: Option<(SpoolPlace, String)>,
+}
+
+/// What the thread works with.
+#[derive(Debug)]
+struct Writer {
+    files: Files,
+    spool: Option<Spool>,
 }
 
 impl Disk {
@@ -64,7 +79,9 @@ impl Disk {
     ) -> Self {
         let quarantine = subscription.quarantine.as_ref();
         let quarantine = quarantine.map(|place| QuarantineFiles::new(place, &subscription.name));
-        Disk::of(Files { quarantine }, notify)
+        let spool = subscription.spool.clone();
+        let spool = spool.map(|place| (place, subscription.name.clone()));
+        Disk::of(Files { quarantine, spool }, notify)
     }
 
     fn of(files: Files, notify: impl Fn(Report) + Send + Sync + 'static) -> Self {
@@ -95,11 +112,15 @@ impl Disk {
 
     fn start(&self) -> std::io::Result<Sender<Job>> {
         let (jobs, queue): (_, Receiver<Job>) = bounded(JOBS);
-        let (files, notify) = (self.files.clone(), Arc::clone(&self.notify));
+        let notify = Arc::clone(&self.notify);
+        let mut writer = Writer {
+            files: self.files.clone(),
+            spool: None,
+        };
         thread::Builder::new()
             .name("leek-disk".to_owned())
             .stack_size(STACK_SIZE)
-            .spawn(move || queue.iter().for_each(|job| notify(files.guarded(job))))?;
+            .spawn(move || queue.iter().for_each(|job| notify(writer.guarded(job))))?;
         Ok(jobs)
     }
 }
@@ -116,27 +137,63 @@ impl Job {
                     ..Written::default()
                 },
             },
+            Job::Spool(_) => Report::Spool(Answer {
+                outcome: Err(reason.to_owned()),
+                figures: None,
+            }),
         }
     }
 }
 
-impl Files {
-    fn guarded(&self, job: Job) -> Report {
+impl Writer {
+    fn guarded(&mut self, job: Job) -> Report {
         let panicked = job.failure("a bug in leek-agent: writing panicked");
-        // Nothing of ours is left half done: each job looks at the files anew.
+        // Nothing of ours is left half done: the quarantine looks at its files anew with each job,
+        // the spool changes what it knows of its files after them.
         catch_unwind(AssertUnwindSafe(|| self.carry_out(job))).unwrap_or(panicked)
     }
 
-    fn carry_out(&self, job: Job) -> Report {
+    fn carry_out(&mut self, job: Job) -> Report {
         match job {
             Job::Quarantine { write, documents } => {
-                let written = match &self.quarantine {
+                let written = match &self.files.quarantine {
                     Some(files) => files.append(&documents, clock::wall_ms()),
                     None => Written::default(),
                 };
                 Report::Quarantined { write, written }
             }
+            Job::Spool(order) => {
+                let outcome = self.spool(order);
+                let figures = self.spool.as_ref().map(Spool::figures);
+                Report::Spool(Answer { outcome, figures })
+            }
         }
+    }
+
+    fn spool(&mut self, order: Order) -> Result<Outcome, String> {
+        if self.spool.is_none() {
+            let place = self.files.spool.as_ref();
+            let (place, name) = place.ok_or("a bug in leek-agent: there is no spool")?;
+            let opened = Spool::open(&place.dir, name, place.max_bytes);
+            self.spool = Some(opened.map_err(|failure| failure.to_string())?);
+        }
+        let spool = self.spool.as_mut().expect("it was opened");
+        let outcome = match order {
+            Order::Open => Ok(Outcome::Opened {
+                events: spool.unread(),
+            }),
+            Order::Write {
+                body,
+                documents,
+                kept,
+            } => spool.append(&body, &documents, kept).map(Outcome::Written),
+            Order::Read => spool.read().map(Outcome::Read),
+            Order::Forget { through } => {
+                spool.forget(through);
+                Ok(Outcome::Forgotten)
+            }
+        };
+        outcome.map_err(|failure| failure.to_string())
     }
 }
 
@@ -172,6 +229,7 @@ mod tests {
         let (sender, reports) = channel();
         let files = Files {
             quarantine: Some(QuarantineFiles::new(&place, "shop-qa")),
+            spool: None,
         };
         let mut disk = Disk::of(files, move |report| sender.send(report).unwrap());
         assert!(
@@ -180,7 +238,10 @@ mod tests {
         );
         for number in 0..3 {
             disk.submit(job(number));
-            let Report::Quarantined { write, written } = reports.recv_timeout(SOON).unwrap();
+            let report = reports.recv_timeout(SOON).unwrap();
+            let Report::Quarantined { write, written } = report else {
+                panic!("{report:?}");
+            };
             assert_eq!((write, written.kept, written.lost), (WriteId(number), 1, 0));
         }
         let lines = std::fs::read_to_string(place.dir.join("shop-qa-000001.jsonl")).unwrap();
@@ -192,16 +253,21 @@ mod tests {
         let (release, held) = channel::<()>();
         let held = std::sync::Mutex::new(held);
         let (sender, reports) = channel();
-        let files = Files { quarantine: None };
+        let files = Files {
+            quarantine: None,
+            spool: None,
+        };
         let mut disk = Disk::of(files, move |report| {
-            let Report::Quarantined { write, ref written } = report;
+            let Report::Quarantined { write, ref written } = report else {
+                panic!("{report:?}");
+            };
             if written.lost == 0 {
-                held.lock().unwrap().recv().unwrap();
+                let _ = held.lock().unwrap().recv();
             }
             let _ = sender.send(write);
         });
         disk.submit(job(1));
-        // The thread holds the first, the queue the second; the third is reported at once.
+        // The thread holds the first, the queue as many as it may; the next is reported at once.
         let mut number = 2;
         let refused = loop {
             disk.submit(job(number));
@@ -211,9 +277,8 @@ mod tests {
             number += 1;
         };
         assert_eq!(refused, WriteId(number));
-        assert!(number <= 3, "{number}");
-        release.send(()).unwrap();
-        release.send(()).unwrap();
+        assert!(number <= 2 + JOBS as u64, "{number}");
+        drop(release);
         assert_eq!(reports.recv_timeout(SOON), Ok(WriteId(1)));
     }
 }

@@ -274,9 +274,60 @@ fn unknown_keys_name_the_nearest() {
             "subscriptions[0].redcat: unknown key: did you mean redact?",
         ],
     );
+}
+
+#[test]
+fn a_spool_is_read_and_its_faults_are_named() {
+    let redis = |changes: Value| {
+        let mut subscription = subscription(changes);
+        subscription["broker"] = json!("redis://:hunter2@h");
+        subscription
+    };
+    let spool = |subscription: &Value| {
+        let config = configured(&json!([subscription]), &[])?;
+        Ok::<_, String>(config.subscriptions[0].spool.clone())
+    };
+    assert_eq!(spool(&redis(json!({}))), Ok(None));
+    assert_eq!(spool(&redis(json!({"spool": null}))), Ok(None));
+    let found = spool(&redis(json!({"spool": {"dir": "/var/s", "max_mb": 100}})));
+    let found = found.expect("valid").expect("given");
+    assert_eq!(found.dir, Path::new("/var/s"));
+    assert_eq!(found.max_bytes, 100 * 1_048_576);
+    let found = spool(&redis(json!({"spool": {"dir": "s"}})));
+    assert_eq!(
+        found.expect("valid").expect("given").max_bytes,
+        64 * 1_048_576
+    );
+
+    for (value, expected) in [
+        (json!({}), ".dir: missing: expected a folder's name"),
+        (json!({"dir": ""}), ".dir: \"\": expected a folder's name"),
+        (json!({"dir": 7}), ".dir: 7: expected a folder's name"),
+        (json!("/var/s"), ": \"/var/s\": expected an object"),
+        (
+            json!({"dir": "s", "max_mb": 1}),
+            ".max_mb: 1: expected 2 to 1000000",
+        ),
+        (
+            json!({"dir": "s", "maxmb": 100}),
+            ".maxmb: unknown key: did you mean max_mb?",
+        ),
+    ] {
+        let message = spool(&redis(json!({ "spool": value }))).expect_err("a fault");
+        assert!(
+            message.ends_with(&format!("[0].spool{expected}")),
+            "{message}"
+        );
+    }
+    let large = json!({"spool": {"dir": "s", "max_mb": 4}, "batch_max_size_in_mb": 2.5});
+    let message = spool(&redis(large)).expect_err("a fault");
+    let expected = "max_mb: 4: expected at least 5 (2 times batch_max_size_in_mb)";
+    assert!(message.ends_with(expected), "{message}");
     check(
-        json!({ "spool": {} }),
-        &["subscriptions[0].spool: not supported yet by this version"],
+        json!({"spool": {"dir": "s"}}),
+        &[
+            "subscriptions[0].spool: an object: expected only beside a Redis broker: RabbitMQ keeps what is not delivered",
+        ],
     );
 }
 

@@ -15,7 +15,7 @@ use super::raw::{Faulty, Fields, Read};
 use super::redis::{self, RedisOptions};
 use super::{
     AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login, Mode, RedisPlace, Subscription,
-    policy, tls, url,
+    policy, spool, tls, url,
 };
 use crate::document::Validation;
 use crate::nearest::nearest;
@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::tls::ClientTls;
 
 /// Keys that mean something to this version, or to Leek's API.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "broker",
     "backend",
     "broker_management_url",
@@ -51,10 +51,8 @@ const KEYS: [&str; 27] = [
     "keep_events",
     "redact",
     "redis",
+    "spool",
 ];
-/// Keys of the documentation that a later version will read: an error rather than a silent no-op,
-/// since somebody who writes `spool` relies on it.
-const KEYS_LATER: [&str; 1] = ["spool"];
 
 const PREFETCH_DEFAULT: u32 = 1000;
 const PREFETCH_MAX: u32 = 10_000;
@@ -133,6 +131,7 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
     let validation = validation(fields);
     let policy = policy::read(fields);
     let redis = redis_options(fields, brokers.as_deref());
+    let spool = spool::spool(fields, brokers.as_deref().ok(), batch.as_ref().ok());
 
     let (app_name, app_env, tls) = (app_name?, app_env?, tls?);
     Ok(Subscription {
@@ -158,15 +157,14 @@ fn subscription(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Subscripti
         policy: policy?,
         redis: redis?,
         quarantine: given.quarantine.clone(),
+        spool: spool?,
     })
 }
 
 fn unknown_keys(fields: &mut Fields<'_>) {
     for key in fields.names() {
-        if KEYS_LATER.contains(&key) {
-            fields.fault_plain(key, "not supported yet by this version");
-        } else if !KEYS.contains(&key) {
-            let known = nearest(key, KEYS.into_iter().chain(KEYS_LATER));
+        if !KEYS.contains(&key) {
+            let known = nearest(key, KEYS);
             let hint = format!("did you mean {}?", known.expect("there are known keys"));
             fields.fault(key, "unknown key", &hint);
         }

@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod quarantine;
 pub mod raw;
 pub mod redis;
+pub mod spool;
 mod tls;
 pub mod url;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 use self::proxy::Proxy;
 use self::quarantine::Quarantine;
 use self::redis::RedisOptions;
+use self::spool::Spool;
 use crate::delivery::Guarantee;
 use crate::document::{Policy, Validation};
 use crate::secret::Secret;
@@ -85,6 +87,8 @@ pub struct Subscription {
     pub redis: RedisOptions,
     /// Where refused documents are kept; `None` for nowhere.
     pub quarantine: Option<Quarantine>,
+    /// Where what cannot be delivered waits; only beside a broker that keeps nothing.
+    pub spool: Option<Spool>,
 }
 
 impl Subscription {

@@ -43,6 +43,11 @@ impl Backoff {
         LONGEST.mul_f64(0.5 + self.random.f64() / 2.0)
     }
 
+    /// The last try was a failure.
+    pub fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Forgets all failures.
     pub fn reset(&mut self) {
         self.failures = 0;

@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ring::Position;
+use super::spool::RecordId;
 use super::verdict::RefusedDocument;
 use crate::delivery::DeliveryTag;
 use crate::document::Body;
@@ -112,6 +113,8 @@ pub struct Batch {
     pub tried: u64,
     /// Refused documents that the quarantine file does not have yet.
     pub unwritten: usize,
+    /// Where the spool has it.
+    pub record: Option<RecordId>,
 }
 
 impl Batch {
@@ -134,6 +137,7 @@ impl Batch {
             in_flight: None,
             tried: 0,
             unwritten: 0,
+            record: None,
         }
     }
 
@@ -144,6 +148,19 @@ impl Batch {
 
     pub fn is_in_flight(&self) -> bool {
         self.in_flight.is_some()
+    }
+
+    /// Some of its documents are neither stored nor given up.
+    pub fn is_owed(&self) -> bool {
+        self.in_flight.is_some() || !self.parts.is_empty()
+    }
+
+    /// Those documents, in their order.
+    pub fn owed(&self) -> Vec<usize> {
+        let parts = self.parts.iter().chain(&self.in_flight);
+        let mut owed: Vec<usize> = parts.flat_map(|part| part.documents.clone()).collect();
+        owed.sort_unstable();
+        owed
     }
 
     /// It waits for a free uploader.

@@ -4,10 +4,12 @@
 //!  running ── drain ──► draining ── queue empty, all settled ─┐
 //!     │                    │                                  ▼
 //!     └─────── stop ───────┴──► stopping ── all settled ──► closing ── closed ──► stopped
-//!                                  └──────── given up ────────▲
+//!                                  ├──────── given up ────────▲
+//!                                  └─ given up ──► saving ────┘ saved, or given up again
 //! ```
 //!
-//! Behind a broker that keeps nothing, stopping hangs up first and then delivers what was heard.
+//! Behind a broker that keeps nothing, stopping hangs up first and then delivers what was heard;
+//! where there is a spool, what could not be delivered is saved.
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ pub(super) enum Mode {
     Draining(Drain),
     /// No further delivery is taken.
     Stopping,
+    /// Nothing more is posted; what is left goes to disk.
+    Saving,
     /// Everything is settled or given up; the connection closes.
     Closing,
     Stopped,
@@ -68,19 +72,35 @@ impl Pipeline {
         }
         self.mode = Mode::Stopping;
         self.gate.hurry(now);
+        self.hurry_spool();
         if self.guarantee == Guarantee::AgentOwes {
             // There is nothing to ack later: stop listening, then deliver what was heard.
             self.close_link();
         }
     }
 
-    /// Closes at once. What waits in the ring has nobody else who keeps it: it is dropped.
+    /// Closes, after saving what can be saved.
     pub(super) fn give_up(&mut self) {
+        if self.mode == Mode::Stopping && self.can_save() {
+            self.mode = Mode::Saving;
+            self.hurry_spool();
+        } else if !matches!(self.mode, Mode::Closing | Mode::Stopped) {
+            self.abandon();
+        }
+    }
+
+    /// Closes at once. What waits in the ring has nobody else who keeps it: it is dropped.
+    fn abandon(&mut self) {
         if self.guarantee == Guarantee::AgentOwes {
             self.go_on_unwritten("the agent had to stop");
             while self.intake.drop_oldest(&mut self.ledger, &mut self.reports) {}
         }
         self.close();
+    }
+
+    /// What is left goes to disk.
+    pub fn is_saving(&self) -> bool {
+        self.mode == Mode::Saving
     }
 
     fn close(&mut self) {
@@ -101,6 +121,14 @@ impl Pipeline {
             && self.orphans.is_empty()
             && !self.intake.has_open_batch()
             && !self.intake.has_backlog()
+            && self.is_spool_settled()
+    }
+
+    /// Nothing more can be done for what is left: the disk has it, and the API is out, or the disk
+    /// does not give back what it has.
+    fn is_left_to_disk(&self) -> bool {
+        let is_futile = !self.gate.is_open() || self.is_spool_down();
+        is_futile && self.in_flight() == 0 && self.is_saved()
     }
 
     /// Nothing more will be taken.
@@ -127,7 +155,11 @@ impl Pipeline {
                 });
             }
             Mode::Draining(Drain::Empty) if self.is_settled() => self.stop_listening(now),
-            Mode::Stopping if self.is_settled() && self.is_deaf() => self.close(),
+            Mode::Stopping if self.is_deaf() && (self.is_settled() || self.is_left_to_disk()) => {
+                self.close();
+            }
+            Mode::Saving if self.is_saved() => self.close(),
+            Mode::Saving if self.is_spool_down() => self.abandon(),
             _ => {}
         }
         if self.mode == Mode::Closing && self.link.is_closed() {

@@ -47,6 +47,8 @@ pub enum Pace {
 pub struct Gate {
     state: State,
     backoff: Backoff,
+    /// Since when the API was not known to be well.
+    shut_since: Option<Instant>,
 }
 
 impl Gate {
@@ -54,11 +56,17 @@ impl Gate {
         Gate {
             state: State::Unproven { probe_at: now },
             backoff: Backoff::new(seed),
+            shut_since: Some(now),
         }
     }
 
     pub fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// Since when the API is not known to be well.
+    pub fn shut_since(&self) -> Option<Instant> {
+        self.shut_since
     }
 
     /// Answers true, once, where a probe is due; `idle` says that no batch waits that could test
@@ -97,6 +105,7 @@ impl Gate {
     pub fn answered(&mut self) -> bool {
         let recovered = self.state != State::Open;
         self.state = State::Open;
+        self.shut_since = None;
         self.backoff.reset();
         recovered
     }
@@ -104,6 +113,7 @@ impl Gate {
     /// The probe failed: answers how long until the next.
     pub fn probe_failed(&mut self, pace: Pace, now: Instant) -> Duration {
         let delay = self.delay(pace);
+        self.shut_since.get_or_insert(now);
         self.state = State::Unproven {
             probe_at: now + delay,
         };
@@ -116,6 +126,7 @@ impl Gate {
             return None;
         }
         let delay = self.delay(pace);
+        self.shut_since.get_or_insert(now);
         self.state = State::Held { until: now + delay };
         Some(delay)
     }
@@ -216,6 +227,19 @@ mod tests {
         assert!(gate.post_failed(Pace::After(asked), now).unwrap() >= asked);
         let (mut gate, now) = open_gate();
         assert!(gate.post_failed(Pace::Slow, now).unwrap() >= Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_outage_lasts_from_its_first_failure_to_the_first_answer() {
+        let (mut gate, now) = open_gate();
+        assert_eq!(gate.shut_since(), None);
+        let delay = gate.post_failed(Pace::Backoff, now).unwrap();
+        gate.take_post(now + delay);
+        gate.post_failed(Pace::Backoff, now + delay);
+        assert_eq!(gate.shut_since(), Some(now));
+        gate.answered();
+        assert_eq!(gate.shut_since(), None);
+        assert_eq!(Gate::new(now, 5).shut_since(), Some(now));
     }
 
     #[test]

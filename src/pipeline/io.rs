@@ -8,6 +8,7 @@ use super::batch::BatchId;
 use super::link::LinkAction;
 use super::quarantine::{Refused, WriteId, Written};
 use super::report::Report;
+use super::spool::{Answer, Order};
 use super::verdict::Verdict;
 use crate::delivery::{DeliveryTag, Epoch};
 use crate::document::Body;
@@ -32,11 +33,14 @@ pub enum Input {
     Uploaded { batch: BatchId, verdict: Verdict },
     /// What became of refused documents.
     Quarantined { write: WriteId, written: Written },
+    /// What the disk answers to `Output::Spool`.
+    Spool(Answer),
     /// Stop once the queue is empty and everything is delivered.
     Drain,
     /// Stop consuming, deliver what is here, then close.
     Stop,
-    /// The time for a stop is over: close at once.
+    /// The time for a stop is over: close at once, or save first where there is a spool. The second
+    /// time: close.
     GiveUp,
 }
 
@@ -65,6 +69,8 @@ pub enum Output {
         write: WriteId,
         documents: Vec<Refused>,
     },
+    /// To the disk; exactly one answer for each, and until then there is no other.
+    Spool(Order),
     /// Acknowledge every message up to and including this one.
     Settle { epoch: Epoch, through: DeliveryTag },
     /// Close the connection; `SourceDown` follows.

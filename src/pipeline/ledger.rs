@@ -29,6 +29,9 @@ pub struct Ledger {
     pub quarantine_lost: u64,
     /// Quarantined documents that were removed again, oldest first, to stay within the bound.
     pub quarantine_evicted: u64,
+    /// Bytes that the spool wrote to the disk, and bytes that it found there and could not read.
+    pub spool_bytes_written: u64,
+    pub spool_torn_bytes: u64,
 }
 
 impl Ledger {

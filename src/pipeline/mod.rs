@@ -44,6 +44,7 @@ use self::link::{Link, LinkAction, Loss};
 use self::quarantine::Quarantine;
 use self::report::{Report, Reports};
 use self::ring::Full;
+use self::spool::Spooling;
 use self::verdict::Verdict;
 use crate::clock::Now;
 use crate::config::Subscription;
@@ -65,6 +66,7 @@ pub struct Pipeline {
     reports: Reports,
     outbox: VecDeque<Output>,
     mode: Mode,
+    spool: Option<Spooling>,
     next_batch: u64,
     /// Posts tried, and posts stored, so far.
     tried: u64,
@@ -90,6 +92,7 @@ impl Pipeline {
             reports: Reports::default(),
             outbox: VecDeque::new(),
             mode: Mode::Running,
+            spool: Spooling::new(subscription, seed.wrapping_add(2)),
             next_batch: 0,
             tried: 0,
             stored: 0,
@@ -110,7 +113,7 @@ impl Pipeline {
             .chain(&self.orphans)
             .map(Batch::pending_events)
             .sum::<u64>();
-        sealed + self.intake.pending_events()
+        sealed + self.intake.pending_events() + self.unread_events()
     }
 
     /// Something is not settled: what is pending, and what the quarantine file does not have yet.
@@ -170,6 +173,7 @@ impl Pipeline {
             Input::Probed(answer) => self.probed(answer, now),
             Input::Uploaded { batch, verdict } => self.uploaded(batch, verdict, now),
             Input::Quarantined { write, written } => self.quarantined(write, written),
+            Input::Spool(answer) => self.spool_answered(answer, now),
             Input::Drain => self.drain(now),
             Input::Stop => self.stop(now),
             Input::GiveUp => self.give_up(),
@@ -186,6 +190,7 @@ impl Pipeline {
         self.connect(now.instant);
         self.upload(now.instant);
         self.write_refused(now.instant);
+        self.spool(now.instant);
         self.finish(now.instant);
         if let Some(output) = self.next_output() {
             return output;
@@ -219,6 +224,7 @@ impl Pipeline {
             self.gate.deadline(),
             self.intake.window_end(),
             self.quarantine.deadline(),
+            self.spool_deadline(),
             drain,
         ];
         deadlines
@@ -300,7 +306,7 @@ impl Pipeline {
     // --- the API's side
 
     fn upload(&mut self, now: Instant) {
-        if matches!(self.mode, Mode::Closing | Mode::Stopped) {
+        if matches!(self.mode, Mode::Saving | Mode::Closing | Mode::Stopped) {
             return;
         }
         self.probe(now);
@@ -326,11 +332,13 @@ impl Pipeline {
         if self.in_flight() >= self.uploads {
             return;
         }
-        let waiting =
-            match self.intake.has_open_batch() || self.batches.iter().any(Batch::is_waiting) {
-                true => Waiting::Batch,
-                false => Waiting::Nothing,
-            };
+        let has_batch = self.intake.has_open_batch()
+            || self.batches.iter().any(Batch::is_waiting)
+            || self.disk_comes_first();
+        let waiting = match has_batch {
+            true => Waiting::Batch,
+            false => Waiting::Nothing,
+        };
         if self.gate.take_probe(now, waiting) {
             self.outbox.push_back(Output::Probe);
         }
@@ -347,11 +355,11 @@ impl Pipeline {
             .batches
             .iter()
             .enumerate()
-            .filter(|(_, batch)| batch.is_waiting());
+            .filter(|(_, batch)| batch.is_waiting() && self.is_in_turn(batch));
         let rank = |batch: &Batch| if batch.is_suspect() { batch.tried } else { 0 };
-        waiting
-            .min_by_key(|(index, batch)| (rank(batch), *index))
-            .map(|(index, _)| index)
+        let (index, batch) = waiting.min_by_key(|(index, batch)| (rank(batch), *index))?;
+        // What is on disk may show that the API is well, and the suspect is at fault.
+        (!batch.is_suspect() || !self.wants_record(now)).then_some(index)
     }
 
     fn in_flight(&self) -> usize {
@@ -363,26 +371,41 @@ impl Pipeline {
     }
 
     /// Seals the open batch when it is full, unless one is ready already; earlier, when its time
-    /// is over and it can go out at once.
+    /// is over and it can go out, or to disk, at once.
     fn seal_if_due(&mut self, now: Instant) {
         let unfinished = self.batches.iter().filter(|batch| !batch.is_done()).count();
-        let room = unfinished + self.orphans.len() <= self.uploads;
-        let goes_out = self.in_flight() < self.uploads && self.gate.would_take_post(now);
-        let due = (self.intake.is_full() && room) || (self.time_is_over(now) && room && goes_out);
-        if due && let Some(sealed) = self.intake.seal() {
-            let id = BatchId(self.next_batch);
-            self.next_batch += 1;
+        let spills = self.is_spilling(now);
+        let room = match spills {
+            true => self.has_room_to_write(),
+            false => unfinished + self.orphans.len() <= self.uploads,
+        };
+        let posts = self.in_flight() < self.uploads && self.gate.would_take_post(now);
+        let goes_out = spills || (posts && !self.disk_comes_first());
+        let due = self.intake.is_full() || (self.time_is_over(now) && goes_out);
+        if due
+            && room
+            && let Some(sealed) = self.intake.seal()
+        {
+            let id = self.new_batch_id();
             self.batches
                 .push_back(Batch::new(id, sealed.through, sealed.end, sealed.body));
             self.settle_if_done();
         }
     }
 
+    fn new_batch_id(&mut self) -> BatchId {
+        let id = BatchId(self.next_batch);
+        self.next_batch += 1;
+        id
+    }
+
     /// The open batch waits for nothing more: its window has passed, or no more will come.
     fn time_is_over(&self, now: Instant) -> bool {
         let window_passed = self.intake.window_end().is_some_and(|end| now >= end);
         let last = match self.mode {
-            Mode::Draining(Drain::Empty) | Mode::Stopping => !self.intake.has_backlog(),
+            Mode::Draining(Drain::Empty) | Mode::Stopping | Mode::Saving => {
+                !self.intake.has_backlog()
+            }
             _ => false,
         };
         // A message that was turned away needs the open batch's room in the ring.

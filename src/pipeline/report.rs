@@ -58,6 +58,23 @@ pub enum Report {
     },
     /// Refused documents are in no file.
     NotKept { documents: u64, reason: String },
+    /// The spool is open, and so many events of an earlier run are in it.
+    SpoolOpened { events: u64 },
+    /// From now on batches go to disk.
+    SpoolInUse,
+    /// A batch went to disk.
+    Spooled { events: u64 },
+    /// The disk does not do what it is asked; `None`: it does not even answer.
+    SpoolFailed {
+        reason: String,
+        retry_in: Option<Duration>,
+    },
+    /// It does again.
+    SpoolWell,
+    /// Events on disk given up, oldest first: there was no more room, or they were damaged.
+    SpoolDropped { events: u64 },
+    /// Bytes on disk that could not be read.
+    SpoolTorn { bytes: u64 },
     /// More was to be told than there is room for.
     Omitted(u64),
 }

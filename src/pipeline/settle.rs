@@ -160,13 +160,16 @@ impl Pipeline {
     /// Acks and releases what is done, up to the first batch that is not.
     pub(super) fn settle(&mut self) {
         let mut through = None;
+        let mut record = None;
         while self.batches.front().is_some_and(Batch::is_done) {
             let Some(batch) = self.batches.pop_front() else {
                 break;
             };
             self.intake.release_to(batch.end);
             through = batch.through.or(through);
+            record = record.max(batch.record);
         }
+        self.forget_record(record);
         if self.guarantee == Guarantee::BrokerKeeps
             && let Some(through) = through
         {

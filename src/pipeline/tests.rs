@@ -15,7 +15,7 @@ use crate::secret::Secret;
 
 const WINDOW: Duration = Duration::from_secs(5);
 
-fn subscription() -> Subscription {
+pub(super) fn subscription() -> Subscription {
     let broker = AmqpBroker {
         host: "h".into(),
         port: 1,
@@ -52,6 +52,7 @@ fn subscription() -> Subscription {
         policy: crate::document::Policy::default(),
         redis: crate::config::redis::RedisOptions::default(),
         quarantine: None,
+        spool: None,
     }
 }
 

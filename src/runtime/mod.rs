@@ -43,6 +43,10 @@ const TURN: Duration = Duration::from_millis(20);
 /// What connections get for an orderly close after the time for a stop is over.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
+/// What spools get for what could not be delivered in time: at the worst a ring of 256 MB, which a
+/// slow card takes in that time only in part; what is more is dropped and counted.
+const SAVE_GRACE: Duration = Duration::from_secs(5);
+
 /// How a run is to end, and when to refuse to begin.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
@@ -88,6 +92,10 @@ enum Phase {
     Running,
     /// Until then uploads may finish.
     Stopping {
+        until: Instant,
+    },
+    /// Until then spools may write what was not delivered.
+    Saving {
         until: Instant,
     },
     /// Until then connections may close.
@@ -187,7 +195,9 @@ impl Runtime {
         let worker_waits: Vec<_> = workers.map(|worker| worker.turn(share)).collect();
         self.tell_started();
         let phase_wait = match self.phase {
-            Phase::Stopping { until } | Phase::Closing { until } => Some(until),
+            Phase::Stopping { until } | Phase::Saving { until } | Phase::Closing { until } => {
+                Some(until)
+            }
             Phase::Starting | Phase::Running => self.end_at,
         };
         let log_wait = logging::flush(now);
@@ -264,7 +274,7 @@ impl Runtime {
         for _ in 0..self.signals.stops() {
             match self.phase {
                 Phase::Starting | Phase::Running => self.stop(now, "signal"),
-                Phase::Stopping { .. } | Phase::Closing { .. } => {
+                Phase::Stopping { .. } | Phase::Saving { .. } | Phase::Closing { .. } => {
                     self.phase = Phase::Closing { until: now }
                 }
             }
@@ -278,12 +288,23 @@ impl Runtime {
             }
             Phase::Stopping { until } if now >= until => {
                 self.tell_all(now, || Input::GiveUp);
+                self.phase = Phase::Saving {
+                    until: now + SAVE_GRACE,
+                };
+                self.pass_deadlines(now);
+            }
+            Phase::Saving { until } if now >= until || !self.is_saving() => {
+                self.tell_all(now, || Input::GiveUp);
                 self.phase = Phase::Closing {
                     until: now + CLOSE_GRACE,
                 };
             }
             _ => {}
         }
+    }
+
+    fn is_saving(&self) -> bool {
+        self.workers.iter().any(Worker::is_saving)
     }
 
     fn stop(&mut self, now: Instant, cause: &str) {

@@ -62,6 +62,26 @@ pub fn tell(name: &str, report: &Report) {
         Report::NotKept { documents, reason } => {
             log::error!(subscription = name, documents = *documents, reason = reason.as_str(); "refused documents not kept");
         }
+        Report::SpoolOpened { events } => {
+            log::info!(subscription = name, events = *events; "spool opened");
+        }
+        Report::SpoolInUse => {
+            log::info!(subscription = name; "events go to the spool");
+        }
+        Report::Spooled { events } => {
+            log::debug!(subscription = name, events = *events; "batch spooled");
+        }
+        Report::SpoolFailed { reason, retry_in } => {
+            let retry_in_ms = retry_in.map(|delay| delay.as_millis() as u64);
+            log::error!(subscription = name, reason = reason.as_str(), retry_in_ms = retry_in_ms; "spool not usable: going on in memory");
+        }
+        Report::SpoolWell => log::info!(subscription = name; "spool is usable again"),
+        Report::SpoolDropped { events } => {
+            log::warn!(subscription = name, events = *events; "spool is full or damaged: oldest events dropped");
+        }
+        Report::SpoolTorn { bytes } => {
+            log::warn!(subscription = name, bytes = *bytes; "spool: what a power cut or a bad disk left unreadable was cut off");
+        }
         Report::Omitted(count) => {
             log::warn!(subscription = name, count = *count; "further reports omitted");
         }
@@ -91,8 +111,8 @@ pub fn tell_ready(name: &str, notes: &[String]) {
     log::info!(subscription = name; "broker connected");
 }
 
-/// Logs the ledger's balance.
-pub fn tell_ledger(name: &str, ledger: &Ledger, pending: u64) {
+/// Logs the ledger's balance; of what is pending, the spool has so much on disk.
+pub fn tell_ledger(name: &str, ledger: &Ledger, pending: u64, spooled: u64) {
     log::info!(
         subscription = name,
         received = ledger.received,
@@ -105,7 +125,10 @@ pub fn tell_ledger(name: &str, ledger: &Ledger, pending: u64) {
         returned = ledger.returned,
         repaired = ledger.repaired,
         quarantine_lost = ledger.quarantine_lost,
-        quarantine_evicted = ledger.quarantine_evicted;
+        quarantine_evicted = ledger.quarantine_evicted,
+        spooled = spooled,
+        spool_bytes_written = ledger.spool_bytes_written,
+        spool_torn_bytes = ledger.spool_torn_bytes;
         "ledger"
     );
 }

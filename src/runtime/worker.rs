@@ -120,6 +120,10 @@ impl Worker {
         self.stopped
     }
 
+    pub fn is_saving(&self) -> bool {
+        self.pipeline.is_saving()
+    }
+
     pub fn owes(&self) -> bool {
         self.pipeline.owes()
     }
@@ -129,6 +133,7 @@ impl Worker {
             &self.name,
             self.pipeline.ledger(),
             self.pipeline.pending_events(),
+            self.pipeline.spooled_events(),
         );
     }
 
@@ -190,6 +195,7 @@ impl Worker {
     pub fn disk_report(&mut self, report: store::Report, now: Instant) {
         let input = match report {
             store::Report::Quarantined { write, written } => Input::Quarantined { write, written },
+            store::Report::Spool(answer) => Input::Spool(answer),
         };
         self.input(input, now);
     }
@@ -302,6 +308,7 @@ impl Worker {
                 self.disk
                     .submit(store::Job::Quarantine { write, documents });
             }
+            Output::Spool(order) => self.disk.submit(store::Job::Spool(order)),
             Output::Report(report) => self.report(&report),
             Output::Stopped => self.stopped = true,
             Output::Wait(_) => {}

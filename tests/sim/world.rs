@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use leek_agent::clock::{self, Now};
 use leek_agent::config::quarantine::Quarantine;
 use leek_agent::config::redis::RedisOptions;
+use leek_agent::config::spool::Spool;
 use leek_agent::config::{
     AmqpBroker, BatchLimits, Broker as Address, FailoverStrategy, HostPort, Login, RedisBroker,
     RedisPlace, Subscription,
@@ -20,15 +21,39 @@ use leek_agent::pipeline::verdict::Verdict;
 use leek_agent::pipeline::{Input, Output, Pipeline};
 use leek_agent::secret::Secret;
 
+use self::power::Past;
 use super::api::{Api, MOODS, Mood, is_opaque, is_poison, is_refused};
 use super::broker::{Broker, HEARTBEAT_PREFIX, Kind, Message};
 use super::disk::{Disk, Health, Outcome};
+use super::spool::{Fate, SpoolDisk};
+
+mod power;
 
 /// Whether a world prints what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Telling {
     Quietly,
     Aloud,
+}
+
+/// What a world is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    /// RabbitMQ, and an agent whose power fails.
+    Rabbit,
+    /// Redis.
+    Redis,
+    /// Redis, and an agent with a spool, whose power fails.
+    Spool,
+}
+
+impl Scene {
+    fn kind(self) -> Kind {
+        match self {
+            Scene::Rabbit => Kind::Rabbit,
+            Scene::Redis | Scene::Spool => Kind::Redis,
+        }
+    }
 }
 
 /// Something that happens at its time.
@@ -39,6 +64,7 @@ enum Happening {
     Probed(Result<(), Verdict>),
     Posted(BatchId, Verdict),
     Written(WriteId, Outcome),
+    Spooled(Fate),
     QueueLength(Epoch, u64),
     /// The broker may deliver some more.
     Deliver,
@@ -64,6 +90,8 @@ const TROUBLES: usize = 40;
 const HEARTBEATS: u32 = 200;
 const HEARTBEAT: Duration = Duration::from_secs(45);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the runtime gives a spool after that.
+const SAVE_GRACE: Duration = Duration::from_secs(5);
 /// Bytes that the ring adds to a message.
 const RECORD_HEADER: usize = 16;
 
@@ -72,17 +100,23 @@ const RECORD_HEADER: usize = 16;
 const DRAIN_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 pub struct World {
+    scene: Scene,
     seed: u64,
     telling: Telling,
     random: fastrand::Rng,
     start: Instant,
     now: Instant,
     agenda: BinaryHeap<Reverse<(Instant, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
+    /// Each with the run of the agent that it is for.
+    happenings: BTreeMap<u64, (u32, Happening)>,
     next_happening: u64,
     pub broker: Broker,
     pub api: Api,
     pub disk: Disk,
+    pub spool: SpoolDisk,
+    /// The spool has an order under way.
+    ordered: bool,
+    past: Past,
     writing: Option<WriteId>,
     /// Given up, and their messages acked.
     settled_bad: BTreeSet<String>,
@@ -121,11 +155,11 @@ fn address(kind: Kind) -> Address {
     }
 }
 
-fn subscription(kind: Kind, random: &mut fastrand::Rng) -> Subscription {
+fn subscription(scene: Scene, random: &mut fastrand::Rng) -> Subscription {
     let prefetch_count = random.u16(40..200);
     Subscription {
         name: "sim-qa".into(),
-        brokers: vec![address(kind); random.usize(1..4)],
+        brokers: vec![address(scene.kind()); random.usize(1..4)],
         failover: if random.bool() {
             FailoverStrategy::Shuffle
         } else {
@@ -159,6 +193,10 @@ fn subscription(kind: Kind, random: &mut fastrand::Rng) -> Subscription {
         policy: Policy::default(),
         redis: RedisOptions::default(),
         quarantine: Quarantine::new("q".into(), 1),
+        spool: (scene == Scene::Spool).then(|| Spool {
+            dir: "s".into(),
+            max_bytes: 1,
+        }),
     }
 }
 
@@ -169,11 +207,13 @@ fn event(id: &str, kind: &str, second: usize) -> String {
 }
 
 impl World {
-    pub fn new(kind: Kind, seed: u64, telling: Telling) -> Self {
+    pub fn new(scene: Scene, seed: u64, telling: Telling) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let start = clock::monotonic();
-        let subscription = subscription(kind, &mut random);
+        let subscription = subscription(scene, &mut random);
+        let kind = scene.kind();
         let mut world = World {
+            scene,
             seed,
             telling,
             start,
@@ -196,6 +236,9 @@ impl World {
             in_flight: BTreeSet::new(),
             quarantined: BTreeSet::new(),
             disk: Disk::default(),
+            spool: SpoolDisk::default(),
+            ordered: false,
+            past: Past::default(),
             writing: None,
             settled_bad: BTreeSet::new(),
             held: None,
@@ -230,6 +273,7 @@ impl World {
 
     fn plan(&mut self, at: Instant, happening: Happening) {
         self.agenda.push(Reverse((at, self.next_happening)));
+        let happening = (self.past.runs, happening);
         self.happenings.insert(self.next_happening, happening);
         self.next_happening += 1;
     }
@@ -242,6 +286,15 @@ impl World {
 
     /// Runs to the drain's end and checks that nothing is lost.
     pub fn run(mut self) {
+        self.run_to_stop();
+        if !self.spool.is_empty() {
+            self.run_again();
+            self.run_to_stop();
+        }
+        self.check_end();
+    }
+
+    fn run_to_stop(&mut self) {
         let limit = self.start + DRAIN_LIMIT;
         while !self.stopped {
             let wait = self.pump();
@@ -265,7 +318,6 @@ impl World {
                 self.happen();
             }
         }
-        self.check_end();
     }
 
     fn pump(&mut self) -> Option<Instant> {
@@ -342,6 +394,12 @@ impl World {
                 );
                 self.quarantined.insert(id);
             }
+            Output::Spool(order) => {
+                let ordered = std::mem::replace(&mut self.ordered, true);
+                assert!(!ordered, "one order to the spool at a time");
+                let (takes, fate) = self.spool.order(order, self.health(), &mut self.random);
+                self.plan(self.now + takes, Happening::Spooled(fate));
+            }
             Output::Report(_) | Output::Wait(_) => {}
             Output::Stopped => self.stopped = true,
         }
@@ -397,13 +455,16 @@ impl World {
 
     fn keep(&mut self, write: WriteId, documents: &[Refused]) {
         assert_eq!(self.writing.replace(write), None, "one write at a time");
-        let health = match self.healed {
-            true => Health::Well,
-            false => Health::Shaky,
-        };
-        let outcome = self.disk.write(documents, health, &mut self.random);
+        let outcome = self.disk.write(documents, self.health(), &mut self.random);
         let at = self.now + outcome.takes;
         self.plan(at, Happening::Written(write, outcome));
+    }
+
+    fn health(&self) -> Health {
+        match self.healed {
+            true => Health::Well,
+            false => Health::Shaky,
+        }
     }
 
     fn answer_at(&mut self) -> Instant {
@@ -441,9 +502,12 @@ impl World {
         let Some(Reverse((_, number))) = self.agenda.pop() else {
             return;
         };
-        let Some(happening) = self.happenings.remove(&number) else {
+        let Some((run, happening)) = self.happenings.remove(&number) else {
             return;
         };
+        if run != self.past.runs && happening.is_for_agent() {
+            return;
+        }
         self.tell(|| format!("    {happening:?}").chars().take(200).collect());
         match happening {
             Happening::SetUp(epoch) => {
@@ -465,6 +529,11 @@ impl World {
                 let written = self.disk.written(outcome);
                 self.input(Input::Quarantined { write, written });
             }
+            Happening::Spooled(fate) => {
+                let answer = self.spool.finish(fate);
+                self.ordered = false;
+                self.input(Input::Spool(answer));
+            }
             Happening::QueueLength(epoch, messages) => {
                 self.input(Input::QueueLength { epoch, messages })
             }
@@ -475,11 +544,14 @@ impl World {
             Happening::Heartbeat(beat) => self.heartbeat(beat),
             Happening::GiveUp => {
                 assert!(
-                    self.stopped || self.pipeline.pending_events() > 0,
+                    self.stopped || self.pipeline.owes() || self.ordered,
                     "seed {}: a stop that owes nothing ends by itself",
                     self.seed
                 );
                 self.input(Input::GiveUp);
+                if self.pipeline.is_saving() {
+                    self.plan(self.now + SAVE_GRACE, Happening::GiveUp);
+                }
             }
         }
     }
@@ -593,7 +665,9 @@ impl World {
         if self.healed {
             return;
         }
-        if self.random.bool() {
+        if self.has_power_cuts() && self.random.u32(0..8) == 0 {
+            self.cut_power();
+        } else if self.random.bool() {
             self.api.mood = MOODS[self.random.usize(0..MOODS.len())];
         } else if let Some(epoch) = self.broker.end() {
             // What was in the receiver is gone with the connection.
@@ -675,7 +749,9 @@ impl World {
         let (seed, ledger) = (self.seed, self.pipeline.ledger());
         let heard = self.broker.heard.iter();
         let events: u64 = heard.clone().map(|message| message.events).sum();
-        assert_eq!(ledger.received, events, "seed {seed}: {ledger:?}");
+        if self.scene == Scene::Redis {
+            assert_eq!(ledger.received, events, "seed {seed}: {ledger:?}");
+        }
         assert_eq!(
             ledger.returned, 0,
             "seed {seed}: nobody takes anything back"
@@ -686,11 +762,13 @@ impl World {
             self.api.stored.contains_key(*uuid) || self.quarantined.contains(*uuid)
         };
         let uuids = heard.flat_map(|message| &message.uuids);
-        let missing: Vec<_> = uuids.filter(|uuid| !settled(uuid)).collect();
+        let missing = uuids.filter(|uuid| !settled(uuid) && !self.past.lost.contains(*uuid));
+        let missing: Vec<_> = missing.collect();
         assert!(
-            missing.len() as u64 <= ledger.dropped + pending,
+            missing.len() as u64 <= self.past.dropped + ledger.dropped + pending,
             "seed {seed}: {missing:?} was never stored: {ledger:?}"
         );
+        self.check_spooled();
         self.check_kept(&self.quarantined);
         self.tell(|| format!("{ledger:?}"));
     }
