@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use leek_agent::clock;
 use serde_json::json;
-use support::agent::{start, subscription, with};
-use support::api::FakeApi;
+use support::agent::{Agent, Setup, start, subscription, with};
+use support::api::{Answer, FakeApi};
 use support::keeper::Group;
 use support::publisher::{Publisher, event};
 use support::rabbitmq::shared;
+use support::redis::Redis;
 use support::wait::{holds_for, wait_until};
 
 const EVENTS: usize = 200_000;
@@ -77,4 +78,72 @@ fn wake_ups_in_an_idle_minute() {
     let rss = agent.rss_kib();
     println!("an idle minute: {cpu:.2} s CPU (under strace), {rss} KiB RSS\n{table}");
     agent.stop().assert_all_delivered(0);
+}
+
+/// What an outage costs the flash, and how long the next run takes to read it back.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_spooling_100_000_events() {
+    const SPOOLED: usize = 100_000;
+    let limit = Duration::from_secs(300);
+    let redis = Redis::start_with("client-output-buffer-limit pubsub 0 0 0\n");
+    let api = FakeApi::start_counting();
+    api.always(Answer::unavailable());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let spool = json!({
+        "spool": {"dir": folder.path(), "max_mb": 256},
+        "buffer_max_size_in_mb": 64,
+    });
+    let subscription = with(subscription(&redis.url(), &api.url()), &spool);
+    let setup = || Setup::new(std::slice::from_ref(&subscription)).args(&["--log-level", "debug"]);
+    let begin = || {
+        let agent = setup().start();
+        agent.wait_started();
+        agent
+    };
+    let mut agent = begin();
+    let spooled = |agent: &Agent| -> u64 {
+        let log = agent.log();
+        let spooled = log
+            .iter()
+            .filter(|entry| entry["message"] == "batch spooled");
+        spooled.filter_map(|entry| entry["events"].as_u64()).sum()
+    };
+    redis.publisher("/0.celeryev").send(0, 1);
+    wait_until(limit, "the outage is known", || spooled(&agent) == 1);
+    let (begun, cpu) = (clock::monotonic(), agent.cpu_seconds());
+    redis.publisher("/0.celeryev").send(1, SPOOLED);
+    let sent = (clock::monotonic() - begun).as_secs_f64();
+    wait_until(limit, "all is on disk", || spooled(&agent) > SPOOLED as u64);
+    let took = (clock::monotonic() - begun).as_secs_f64();
+    let (cpu, peak) = (agent.cpu_seconds() - cpu, agent.peak_rss_kib());
+    agent.sigterm();
+    assert_eq!(agent.wait_exit(limit), 75);
+    let ledger = agent.ledger("shop-qa");
+    let bytes = ledger.spool_bytes_written;
+    println!(
+        "{SPOOLED} events sent in {sent:.1} s, on disk after {took:.1} s, {cpu:.2} s CPU, \
+         {peak} KiB peak RSS; {bytes} bytes written, {} an event; {} dropped",
+        bytes / SPOOLED as u64,
+        ledger.dropped
+    );
+
+    let begun = clock::monotonic();
+    let mut next = setup().start();
+    next.wait_for_log(limit, "spool opened", |entry| {
+        entry["message"] == "spool opened"
+    });
+    let opened = (clock::monotonic() - begun).as_millis();
+    let cpu = next.cpu_seconds();
+    api.always(Answer::Stored);
+    wait_until(limit, "all is delivered", || api.counted() >= SPOOLED);
+    let (peak, took) = (
+        next.peak_rss_kib(),
+        (clock::monotonic() - begun).as_secs_f64(),
+    );
+    next.stop();
+    println!(
+        "{bytes} bytes read back: open after {opened} ms and {cpu:.2} s CPU, all delivered after \
+         {took:.1} s, {peak} KiB peak RSS"
+    );
 }

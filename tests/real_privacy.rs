@@ -14,6 +14,7 @@ use support::api::{Answer, FakeApi};
 use support::celery::Worker;
 use support::publisher::{Publisher, event, uuid};
 use support::rabbitmq::{Vhost, shared};
+use support::redis::{Redis, envelope};
 use support::wait::wait_until;
 
 const SECRET: &str = "hunter2";
@@ -248,6 +249,46 @@ fn the_search_finds_what_is_not_redacted() {
     assert!(
         agent.text().contains(SECRET),
         "reasons quote what they found"
+    );
+}
+
+/// What a spool has on disk during an outage of the API.
+fn spooled_with(policy: &Value) -> String {
+    let redis = Redis::start();
+    let api = FakeApi::start();
+    api.always(Answer::unavailable());
+    let spool = json!({"spool": {"dir": "spool"}, "batch_max_window_in_seconds": 0.1});
+    let subscription = with(subscription(&redis.url(), &api.url()), &spool);
+    let agent = start_talkative(&with(subscription, policy));
+    let planted = planted();
+    let mut publisher = redis.publisher("/0.celeryev");
+    for event in &planted {
+        publisher.payload(&envelope(event));
+    }
+    let folder = agent.folder().join("spool");
+    let on_disk = || {
+        let files = fs::read_dir(&folder).expect("the spool is open");
+        let texts = files.map(|file| fs::read(file.expect("an entry").path()).expect("readable"));
+        texts
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .collect::<String>()
+    };
+    wait_until(SOON, "every document is on disk", || {
+        let text = on_disk();
+        (0..planted.len()).all(|number| text.contains(&uuid(number)))
+    });
+    assert!(!agent.text().contains(SECRET), "logged");
+    on_disk()
+}
+
+#[test]
+fn a_redacted_secret_is_not_spooled() {
+    let fields = json!(["args", "kwargs", "result", "exception", "traceback"]);
+    let redacted = spooled_with(&json!({ "redact": fields }));
+    assert!(redacted.contains(MARK) && !redacted.contains(SECRET));
+    assert!(
+        spooled_with(&json!({})).contains(SECRET),
+        "the search finds it"
     );
 }
 

@@ -449,6 +449,9 @@ pub struct Ledger {
     pub repaired: u64,
     pub quarantine_lost: u64,
     pub quarantine_evicted: u64,
+    pub spooled: u64,
+    pub spool_bytes_written: u64,
+    pub spool_torn_bytes: u64,
 }
 
 impl Ledger {
@@ -472,6 +475,9 @@ impl Ledger {
             repaired: entry["repaired"].as_u64().unwrap_or(0),
             quarantine_lost: entry["quarantine_lost"].as_u64().unwrap_or(0),
             quarantine_evicted: entry["quarantine_evicted"].as_u64().unwrap_or(0),
+            spooled: entry["spooled"].as_u64().unwrap_or(0),
+            spool_bytes_written: entry["spool_bytes_written"].as_u64().unwrap_or(0),
+            spool_torn_bytes: entry["spool_torn_bytes"].as_u64().unwrap_or(0),
         }
     }
 
