@@ -29,21 +29,20 @@ impl Pauses {
         self.awake_since = Some(now);
     }
 
-    /// The next sleep begins, or the loop ends. `cpu_wait` is asked only about a long pause.
+    /// The next sleep begins, or the loop ends. `cpu_wait` is asked only where it can matter.
     pub fn sleep(
         &mut self,
         now: Instant,
         cpu_wait: impl FnOnce() -> Duration,
     ) -> Option<LongPause> {
         let length = now.saturating_duration_since(self.awake_since.take()?);
-        let long = (length > LONG).then(|| LongPause {
-            length,
-            cpu_wait: cpu_wait().min(length),
-        });
-        let own = length - long.map_or(Duration::ZERO, |long| long.cpu_wait);
         self.longest = self.longest.max(length);
-        self.longest_own = self.longest_own.max(own);
-        long
+        if length <= self.longest_own.min(LONG) {
+            return None;
+        }
+        let cpu_wait = cpu_wait().min(length);
+        self.longest_own = self.longest_own.max(length - cpu_wait);
+        (length > LONG).then_some(LongPause { length, cpu_wait })
     }
 
     /// The longest one so far.
@@ -51,7 +50,7 @@ impl Pauses {
         self.longest
     }
 
-    /// The same, less what a long one waited for a processor.
+    /// The same, less what was waited for a processor.
     pub fn longest_own(&self) -> Duration {
         self.longest_own
     }
@@ -108,10 +107,12 @@ mod tests {
         pauses.wake(start);
         pauses.sleep(start + ms(300), || ms(280));
         pauses.wake(start);
-        pauses.sleep(start + ms(40), || ms(40));
+        pauses.sleep(start + ms(40), || ms(15));
         pauses.wake(start);
         // The figure may be a little older than the turn.
         pauses.sleep(start + ms(60), || ms(61));
-        assert_eq!((pauses.longest(), pauses.longest_own()), (ms(300), ms(40)));
+        assert_eq!((pauses.longest(), pauses.longest_own()), (ms(300), ms(25)));
+        pauses.wake(start);
+        pauses.sleep(start + ms(25), || unreachable!("it cannot matter"));
     }
 }

@@ -19,4 +19,5 @@ pub mod proxy;
 pub mod publisher;
 pub mod rabbitmq;
 pub mod redis;
+pub mod slow_api;
 pub mod wait;

@@ -156,9 +156,15 @@ impl Redis {
     /// Waits until somebody listens to patterns of channels.
     #[track_caller]
     pub fn wait_listener(&self) {
+        self.wait_listeners(1);
+    }
+
+    /// Waits until so many different patterns are listened to.
+    #[track_caller]
+    pub fn wait_listeners(&self, patterns: usize) {
         let mut client = self.client();
-        wait_until(START_LIMIT, "somebody listens", || {
-            client.call(&["PUBSUB", "NUMPAT"]) != "0"
+        wait_until(START_LIMIT, &format!("{patterns} patterns heard"), || {
+            client.call(&["PUBSUB", "NUMPAT"]).parse() == Ok(patterns)
         });
     }
 
