@@ -9,6 +9,7 @@ use leek_agent::clock;
 use serde_json::{Value, json};
 use support::agent::{Agent, PAUSE_MS, SOON, Setup, subscription, with};
 use support::api::{Answer, FakeApi};
+use support::dead_dns::DeadDns;
 use support::fault_proxy::{FaultProxy, Passage, Trouble, Wire};
 use support::publisher::{Publisher, QUEUE};
 use support::rabbitmq::{PASSWORD, Rabbit, USER, shared};
@@ -269,4 +270,46 @@ fn slow_brokers_hold_up_only_their_own_subscription() {
         .map(|(name, _)| format!("{name}-qa"))
         .collect();
     neighbour.outlives(&mut agent, &names);
+}
+
+#[test]
+fn a_name_server_that_hangs_holds_up_only_those_who_ask_it() {
+    let Some(dns) = DeadDns::start() else { return };
+    let mut neighbour = Neighbour::new();
+    let redis = Redis::start();
+    let api = FakeApi::start();
+    let heard = format!("{}/1", redis.url());
+    let brokers = [
+        ("amqpname", "amqp://broker.plant.example:5672//", api.url()),
+        ("redisname", "redis://broker.plant.example/0", api.url()),
+        ("apiname", &heard, "http://leek.plant.example".to_owned()),
+    ];
+    let mut subscriptions = vec![neighbour.subscription()];
+    let slow = brokers
+        .iter()
+        .map(|(name, broker, api)| named(name, broker, api));
+    subscriptions.extend(slow);
+    let mut agent = Setup::new(&subscriptions)
+        .args(&["--shutdown-timeout", SHUTDOWN])
+        .mounting(&dns.script())
+        .start();
+    neighbour.redis.wait_listener();
+    redis.wait_listener();
+    redis.publisher("/1.celeryev").send(0, 100);
+    neighbour.goes_on_for(WATCHED);
+    let footprint = agent.footprint();
+    println!("{footprint:?}");
+    // An uploader each, the loop, the log, and one look-up for each that asks.
+    assert_eq!(
+        footprint.threads,
+        subscriptions.len() + 2 + brokers.len(),
+        "{footprint:?}"
+    );
+    let names: Vec<_> = brokers
+        .iter()
+        .map(|(name, ..)| format!("{name}-qa"))
+        .collect();
+    neighbour.outlives(&mut agent, &names);
+    let undelivered = agent.ledger("apiname-qa");
+    assert_eq!(undelivered.received, 100, "{undelivered:?}");
 }

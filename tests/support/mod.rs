@@ -11,6 +11,7 @@ pub mod agent;
 pub mod api;
 pub mod celery;
 pub mod certs;
+pub mod dead_dns;
 pub mod disk;
 pub mod fault_proxy;
 pub mod hostile;
