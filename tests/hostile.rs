@@ -9,16 +9,15 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leek_agent::cli::{self, Command, Outcome};
 use leek_agent::clock;
 use leek_agent::config::Subscription;
-use leek_agent::config::environment::Env;
 use leek_agent::delivery::Epoch;
 use leek_agent::source::bell::Bell;
 use leek_agent::source::{Event, News, Purpose, Source, Ties};
 use mio::{Events, Poll, Token, Waker};
 use serde_json::json;
-use support::agent::{SOON, subscription, with};
+use support::agent::{SOON, configured, subscription, with};
+use support::heap::live_heap;
 use support::hostile::{Hostile, Protocol};
 use support::keeper::lock;
 use support::wait::poll;
@@ -45,26 +44,10 @@ struct Loop {
     messages: usize,
 }
 
-/// A subscription as the agent would read it.
-fn configured(broker: &str) -> Subscription {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("subscriptions.json");
-    let changes = json!({"buffer_max_size_in_mb": 1});
-    let list = json!([with(subscription(broker, "http://127.0.0.1:1"), &changes)]);
-    fs::write(&path, list.to_string()).expect("writable");
-    let words = ["run".into(), "--subscriptions".into(), path.into()];
-    match cli::parse(&words, &Env::of_process()) {
-        Ok(Outcome::Run(invocation)) => match invocation.command {
-            Command::Run(options) => options.config.subscriptions[0].clone(),
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
-    }
-}
-
 impl Loop {
     fn new(broker: &str) -> Loop {
-        let subscription = configured(broker);
+        let changes = json!({"buffer_max_size_in_mb": 1});
+        let subscription = configured(&with(subscription(broker, "http://127.0.0.1:1"), &changes));
         let poll = Poll::new().expect("a poll");
         let waker = Arc::new(Waker::new(poll.registry(), WAKE).expect("a waker"));
         let bell = Bell::new(waker);
@@ -177,19 +160,6 @@ impl Footprint {
             heap: live_heap(),
         }
     }
-}
-
-/// What is allocated and not freed. The resident memory says less here: short-lived threads leave
-/// stacks and pieces of heap behind that the C library keeps for the next.
-fn live_heap() -> usize {
-    #[cfg(target_env = "gnu")]
-    {
-        // SAFETY: mallinfo2(3) takes nothing and gives numbers.
-        let info = unsafe { libc::mallinfo2() };
-        info.uordblks + info.hblkhd
-    }
-    #[cfg(not(target_env = "gnu"))]
-    0
 }
 
 /// Counts panics in the threads of a connection, which are contained, and keeps them off stderr.

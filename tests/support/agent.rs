@@ -8,6 +8,9 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use leek_agent::cli::{self, Outcome};
+use leek_agent::config::Subscription;
+use leek_agent::config::environment::Env;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -55,6 +58,22 @@ pub fn with(mut subscription: Value, changes: &Value) -> Value {
         subscription[key] = value.clone();
     }
     subscription
+}
+
+/// A subscription as the agent itself would read it.
+pub fn configured(subscription: &Value) -> Subscription {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("subscriptions.json");
+    fs::write(&path, json!([subscription]).to_string()).expect("writable");
+    let words = ["run".into(), "--subscriptions".into(), path.into()];
+    let parsed = cli::parse(&words, &Env::of_process());
+    let Ok(Outcome::Run(invocation)) = parsed else {
+        panic!("{parsed:?}");
+    };
+    match invocation.command {
+        cli::Command::Run(options) => options.config.subscriptions[0].clone(),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A folder with a subscriptions file, and the command line to come.

@@ -14,6 +14,7 @@ pub mod certs;
 pub mod dead_dns;
 pub mod disk;
 pub mod fault_proxy;
+pub mod heap;
 pub mod hostile;
 pub mod keeper;
 pub mod proxy;
