@@ -138,3 +138,32 @@ impl Reports {
         (!self.repairs.is_empty()).then(|| Report::Repaired(std::mem::take(&mut self.repairs)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_to_tell_is_counted_and_told_after_the_rest() {
+        let mut reports = Reports::default();
+        for _ in 0..MAX_UNTOLD + 3 {
+            reports.push(Report::ApiWell);
+        }
+        let told: Vec<_> = std::iter::from_fn(|| reports.pop()).collect();
+        assert_eq!(told.len(), MAX_UNTOLD + 1);
+        assert!(matches!(told.last(), Some(Report::Omitted(3))));
+    }
+
+    #[test]
+    fn everyday_business_is_summed_up_and_told_once() {
+        let mut reports = Reports::default();
+        assert!(reports.pop().is_none());
+        for events in [2, 5] {
+            reports.withheld();
+            reports.dropped(events);
+        }
+        assert!(matches!(reports.pop(), Some(Report::Withheld(2))));
+        assert!(matches!(reports.pop(), Some(Report::Dropped { events: 7 })));
+        assert!(reports.pop().is_none());
+    }
+}
