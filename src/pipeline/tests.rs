@@ -1,6 +1,7 @@
 //! The pipeline driven by hand: one broker connection, an API that answers as told.
 
 mod refused;
+mod told;
 
 use std::time::Duration;
 
