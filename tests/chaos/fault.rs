@@ -95,6 +95,8 @@ pub enum BrokerFault {
 pub enum AgentFault {
     /// kill -9 and a new one, again and again.
     Killed,
+    /// The same, but only once everything is in its spool.
+    KilledOnceSaved,
     /// SIGTERM and a new one, again and again.
     Restarted,
 }
@@ -310,6 +312,7 @@ impl AgentFault {
     fn strike(self, site: &mut Site) {
         match self {
             AgentFault::Killed => site.kill_agent(),
+            AgentFault::KilledOnceSaved => site.kill_saved_agent(),
             AgentFault::Restarted => {
                 site.hurry_agent();
             }

@@ -1,21 +1,89 @@
 //! The fault matrix: which faults are tried, alone and together.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::chaos::fault::{AgentFault, ApiFault, BrokerFault, Fault, Side, WireFault};
 use crate::chaos::site::Kind;
+use crate::support::agent::with;
+use crate::support::disk::can_mount;
 
 /// One line of the table.
 #[derive(Debug, Clone)]
 pub struct Row {
     pub name: &'static str,
     pub kind: Kind,
+    pub setting: Setting,
     pub faults: Faults,
     /// Seconds that a short run lets the faults last.
     pub seconds: u64,
     /// Rows that take longest begin first.
     pub slow: bool,
 }
+
+/// How the subscription is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    Ordinary,
+    /// A buffer that is too small for what comes while the API is down.
+    SmallBuffer,
+    /// Redis: what cannot be delivered waits on disk.
+    Spool,
+    /// A spool, too, that is too small.
+    SmallSpool,
+    /// A spool on a disk that is soon full.
+    FullDisk,
+}
+
+impl Setting {
+    /// Keys of the subscription; `folder` is there for as long as the row is.
+    pub fn changes(self, folder: &Path) -> Value {
+        let ordinary =
+            json!({"concurrency_pool_size": UPLOADS, "batch_max_number_of_messages": 200});
+        let changes = match self {
+            Setting::Ordinary => json!({}),
+            Setting::SmallBuffer => json!({"buffer_max_size_in_mb": 1}),
+            Setting::Spool => json!({"spool": {"dir": folder}}),
+            Setting::SmallSpool => {
+                json!({"buffer_max_size_in_mb": 1, "spool": {"dir": folder, "max_mb": 2}})
+            }
+            Setting::FullDisk => json!({"spool": {"dir": FULL_DISK}}),
+        };
+        with(ordinary, &changes)
+    }
+
+    /// What the agent sees in place of its own folder.
+    pub fn mounts(self) -> Option<String> {
+        let mount = format!("mkdir {FULL_DISK}; mount -t tmpfs -o size=1m tmpfs {FULL_DISK}");
+        (self == Setting::FullDisk).then_some(mount)
+    }
+
+    /// What the subscription may take, as the README has it: buffer, batches, and 1,000 messages of
+    /// some 600 bytes that RabbitMQ hands out.
+    pub fn memory_kib(self) -> u64 {
+        let buffer = match self.overflows() {
+            true => 1024,
+            false => 16 * 1024,
+        };
+        buffer + (UPLOADS + 3) * 1024 + 1_000 * (600 + 500) / 1024
+    }
+
+    pub fn spools(self) -> bool {
+        !matches!(self, Setting::Ordinary | Setting::SmallBuffer)
+    }
+
+    /// Something must be given up while the API is down.
+    pub fn overflows(self) -> bool {
+        matches!(self, Setting::SmallBuffer | Setting::SmallSpool)
+    }
+}
+
+/// Several at once are under way when something breaks.
+const UPLOADS: u64 = 2;
+
+/// A disk of its own in the agent's folder.
+const FULL_DISK: &str = "spool";
 
 #[derive(Debug, Clone)]
 pub enum Faults {
@@ -37,15 +105,6 @@ impl Row {
         }
     }
 
-    /// Keys of the subscription.
-    pub fn changes(&self) -> Value {
-        match self.name {
-            FULL_BUFFER => json!({"buffer_max_size_in_mb": 1}),
-            // Several uploads at once are under way when something breaks.
-            _ => json!({"concurrency_pool_size": 2, "batch_max_number_of_messages": 200}),
-        }
-    }
-
     /// The faults of a run: those of the row, or drawn ones.
     pub fn faults(&self, random: &mut fastrand::Rng) -> Vec<Fault> {
         match &self.faults {
@@ -54,9 +113,6 @@ impl Row {
         }
     }
 }
-
-/// A buffer that is too small for what comes while the API is down.
-pub const FULL_BUFFER: &str = "full_buffer";
 
 /// Every row, once for each broker where it makes sense.
 pub fn rows() -> Vec<Row> {
@@ -126,6 +182,7 @@ pub fn rows() -> Vec<Row> {
         let row = |name, faults, slow| Row {
             name,
             kind,
+            setting: Setting::Ordinary,
             faults,
             seconds: 4,
             slow,
@@ -142,13 +199,52 @@ pub fn rows() -> Vec<Row> {
         );
         rows.push(row("two_at_once", Faults::Drawn(2), false));
         rows.push(row("three_at_once", Faults::Drawn(3), false));
-        if kind == Kind::Redis {
-            let failing = these(vec![Api::Failing.into()]);
-            rows.push(row(FULL_BUFFER, failing, false));
-        }
     }
+    rows.extend(redis_rows());
     rows.sort_by_key(|row| !row.slow);
     rows
+}
+
+/// What only an agent does that must keep what its broker does not.
+fn redis_rows() -> Vec<Row> {
+    use AgentFault as Agent;
+    let failing = Fault::Api(ApiFault::Failing);
+    let mut rows = vec![
+        ("buffer_full", Setting::SmallBuffer, vec![failing]),
+        ("spool", Setting::Spool, vec![failing]),
+        ("spool_full", Setting::SmallSpool, vec![failing]),
+        (
+            "spool_agent_killed",
+            Setting::Spool,
+            vec![failing, Agent::Killed.into()],
+        ),
+        (
+            "spool_agent_killed_once_saved",
+            Setting::Spool,
+            vec![failing, Agent::KilledOnceSaved.into()],
+        ),
+        (
+            "spool_agent_restarted",
+            Setting::Spool,
+            vec![failing, Agent::Restarted.into()],
+        ),
+    ];
+    if can_mount() {
+        rows.push(("spool_disk_full", Setting::FullDisk, vec![failing]));
+    }
+    let row = |(name, setting, faults)| Row {
+        name,
+        kind: Kind::Redis,
+        setting,
+        faults,
+        seconds: 4,
+        slow: false,
+    };
+    let these = rows
+        .into_iter()
+        .map(|(name, setting, faults)| (name, setting, Faults::These(faults)));
+    let drawn = ("spool_three_at_once", Setting::Spool, Faults::Drawn(3));
+    these.chain([drawn]).map(row).collect()
 }
 
 /// Faults in different places. A wire with nothing at its end shows nothing, so a broken broker

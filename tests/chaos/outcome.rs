@@ -46,6 +46,8 @@ struct Books {
     quarantined: u64,
     /// Given up for want of room, or at a stop because nobody else keeps it.
     dropped: u64,
+    /// Left on disk for the next agent, which received them again.
+    spooled: u64,
     /// A killed agent took its books along.
     complete: bool,
 }
@@ -250,7 +252,7 @@ impl<'a> Judge<'a> {
     /// Of Redis every event comes once: what the agents received is what they heard.
     fn miscounted(&self) -> Option<String> {
         let heard = self.heard.as_ref()?.len() as u64;
-        let received = self.books.received;
+        let received = self.books.received - self.books.spooled;
         let is_exact = self.books.complete && !self.is_damaging();
         (is_exact && heard != received)
             .then(|| format!("{heard} events were heard, but {received} received"))
@@ -311,10 +313,11 @@ impl Books {
             books.invalid += ledger.invalid;
             books.filtered += ledger.filtered;
             books.quarantined += ledger.quarantined;
-            // What is pending at a stop RabbitMQ still has, and Redis never had.
+            books.spooled += ledger.spooled;
+            // What is pending at a stop RabbitMQ still has, or the spool, and Redis never had.
             books.dropped += match kind {
                 Kind::RabbitMq => ledger.dropped,
-                Kind::Redis => ledger.dropped + ledger.pending,
+                Kind::Redis => ledger.dropped + ledger.pending - ledger.spooled,
             };
         }
         books

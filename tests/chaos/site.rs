@@ -1,16 +1,20 @@
 //! Everything that one row needs: a broker, an API, the wires to both, the agent in between, and
 //! the hands that break and mend them.
 
+use std::fs;
 use std::time::Duration;
 
 use amiquip::QueueDeleteOptions;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::chaos::fault::Side;
 use crate::chaos::load::{Load, Message};
+use crate::chaos::matrix::Setting;
 use crate::support::agent::{Agent, Ledger, Setup, subscription, with};
 use crate::support::api::FakeApi;
 use crate::support::fault_proxy::{FaultProxy, Record};
+use crate::support::keeper::keep_folder;
 use crate::support::publisher::{Publisher, QUEUE, uuid};
 use crate::support::rabbitmq::{PASSWORD, Rabbit, USER};
 use crate::support::redis::{self, Redis, wrapped};
@@ -28,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// After a fault, until the agent hears again: two minutes of a broker that vanished without a word
 /// and the backoff behind it.
 const RECOVERY: Duration = Duration::from_secs(180);
+
+/// A spool to which nothing was written for that long has everything: a batch is sealed and written
+/// within its window of half a second.
+const STILL: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -76,7 +84,9 @@ pub struct Site<'a> {
     pub gone: Vec<Gone>,
     /// Connections to the broker up to this number belonged to agents that were killed.
     pub killed_connections: usize,
+    setting: Setting,
     subscription: Value,
+    spool: TempDir,
     /// The last one runs; the others are kept for their logs.
     agents: Vec<Agent>,
     line: Option<Line>,
@@ -84,13 +94,15 @@ pub struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    /// Starts everything but the agent. `changes` are keys of the subscription.
-    pub fn new(broker: Broker<'a>, changes: &Value, seed: u64) -> Site<'a> {
+    /// Starts everything but the agent.
+    pub fn new(broker: Broker<'a>, setting: Setting, seed: u64) -> Site<'a> {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut wire = |port| FaultProxy::seeded(port, random.u64(..), broker.record());
         let api = FakeApi::start_outlining();
         let (broker_wire, api_wire) = (wire(broker.port()), wire(api.port()));
         let api_url = format!("http://127.0.0.1:{}", api_wire.port());
+        let spool = tempfile::tempdir().expect("a temporary folder");
+        keep_folder(spool.path());
         let subscription = subscription(&broker.url(broker_wire.port()), &api_url);
         let mut site = Site {
             broker_wire,
@@ -99,7 +111,9 @@ impl<'a> Site<'a> {
             load: Load::new(random.u64(..)),
             gone: Vec::new(),
             killed_connections: 0,
-            subscription: with(subscription, changes),
+            setting,
+            subscription: with(subscription, &setting.changes(spool.path())),
+            spool,
             agents: Vec::new(),
             line: None,
             random,
@@ -134,7 +148,12 @@ impl<'a> Site<'a> {
     pub fn start_agent(&mut self) {
         let setup = Setup::new(std::slice::from_ref(&self.subscription));
         let patient = ["--shutdown-timeout", SHUTDOWN_TIMEOUT];
-        self.agents.push(setup.args(&patient).start());
+        let setup = setup.args(&patient);
+        let setup = match self.setting.mounts() {
+            Some(script) => setup.mounting(&script),
+            None => setup,
+        };
+        self.agents.push(setup.start());
     }
 
     pub fn agent(&mut self) -> &mut Agent {
@@ -142,6 +161,31 @@ impl<'a> Site<'a> {
     }
 
     pub fn kill_agent(&mut self) {
+        self.kill_agent_at_once();
+        self.killed_connections = self.broker_wire.connections();
+    }
+
+    /// Kills it once its spool has been still for long enough to have everything: nothing that it
+    /// heard may be lost then.
+    pub fn kill_saved_agent(&mut self) {
+        wait_until(
+            RECOVERY,
+            "something is in the spool, and it is still",
+            || {
+                let before = self.spooled_bytes();
+                before > 0 && holds_for(STILL, || self.spooled_bytes() == before)
+            },
+        );
+        self.kill_agent_at_once();
+    }
+
+    fn spooled_bytes(&self) -> u64 {
+        let entries = fs::read_dir(self.spool.path()).expect("the folder is there");
+        let sizes = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+        sizes.sum()
+    }
+
+    fn kill_agent_at_once(&mut self) {
         let peak_rss_kib = self.agent().peak_rss_kib();
         self.agent().kill9();
         self.gone.push(Gone {
@@ -151,7 +195,6 @@ impl<'a> Site<'a> {
         // Once so that all its connections are known, and once more so that the last is reset, too.
         self.broker_wire.reset();
         self.broker_wire.reset();
-        self.killed_connections = self.broker_wire.connections();
     }
 
     /// Asks it to stop, and waits until it has delivered everything.

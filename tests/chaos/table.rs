@@ -12,11 +12,11 @@ const HEAD: &str = "\
 
 const NOTES: &str = "
 delivered: different events that the API stored. duplicates: stored once more, mostly because an answer was lost.
-counted: invalid, filtered, quarantined or dropped (of Redis also: pending at a stop) in the ledgers of agents that were
-stopped; what is redelivered counts again. allowed loss (contract C7): `unheard` was published on Redis while the agent
-was not connected, or was lost with the connection before it reached the agent's socket; `killed` was in the memory of
-an agent that was killed, where Redis keeps nothing; `damaged` had bits turned over on the wire. longest pause: of the
-event loop, without the time that the machine gave to others. took: the longest run.
+counted: invalid, filtered, quarantined or dropped in the ledgers of agents that were stopped, and of Redis what was
+pending and in no spool; what is redelivered counts again. allowed loss (contract C7): `unheard` was published on Redis
+while the agent was not connected, or was lost with the connection before it reached the agent's socket; `killed` was in
+the memory of an agent that was killed, where Redis keeps nothing; `damaged` had bits turned over on the wire. longest
+pause: of the event loop, without the time that the machine gave to others. took: the longest run.
 ";
 
 /// A line for each row, whatever the number of its runs.
