@@ -76,12 +76,19 @@ impl Loop {
     /// One connection from its beginning to its end; answers why it ended.
     #[track_caller]
     fn live(&mut self, epoch: Epoch) -> String {
+        self.live_until(epoch, || false).expect("it has ended")
+    }
+
+    /// The same, unless it is `over` before.
+    #[track_caller]
+    fn live_until(&mut self, epoch: Epoch, over: impl Fn() -> bool) -> Option<String> {
         let end = clock::monotonic() + LIFE;
         let broker = &self.subscription.brokers[0];
         self.source.connect(epoch, broker, clock::monotonic());
         let mut events = Events::with_capacity(8);
         while clock::monotonic() < end {
-            if let Some(reason) = self.turn(epoch) {
+            let reason = self.turn(epoch);
+            if reason.is_some() || over() {
                 return reason;
             }
             self.bell.arm();
@@ -222,15 +229,36 @@ fn withstands(protocol: Protocol, url: fn(u16) -> String) {
     println!("{protocol:?}: {count} connections; {before:?}, {first:?}, {last:?}");
 }
 
+/// A broker that falls silent for ever, at any step, is given up as the pipeline gives it up: what
+/// waited for it is free at once.
+fn lets_go(protocol: Protocol, url: fn(u16) -> String) {
+    let before = Footprint::now();
+    {
+        let hostile = Hostile::start_silent(protocol);
+        let mut agent = Loop::new(&url(hostile.port));
+        let mut epoch = Epoch::default();
+        for step in 0..protocol.steps() {
+            epoch = epoch.next();
+            let ended = agent.live_until(epoch, || hostile.silent() > step);
+            assert_eq!(ended, None, "{protocol:?}, step {step}");
+            agent.source.abandon();
+        }
+    }
+    Footprint::settled(Footprint {
+        heap: usize::MAX,
+        ..before
+    });
+}
+
 // One test: what is counted is the whole process's.
 #[test]
 fn a_hostile_broker_ends_its_connection_and_nothing_else() {
     let panics = count_panics();
-    withstands(Protocol::Amqp, |port| {
-        format!("amqp://guest:guest@127.0.0.1:{port}//")
-    });
+    let amqp = |port| format!("amqp://guest:guest@127.0.0.1:{port}//");
+    withstands(Protocol::Amqp, amqp);
+    lets_go(Protocol::Amqp, amqp);
     println!("panics that were contained: {:#?}", lock(&panics));
-    withstands(Protocol::Redis, |port| {
-        format!("redis://:secret@127.0.0.1:{port}/1")
-    });
+    let redis = |port| format!("redis://:secret@127.0.0.1:{port}/1");
+    withstands(Protocol::Redis, redis);
+    lets_go(Protocol::Redis, redis);
 }

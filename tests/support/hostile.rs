@@ -21,12 +21,25 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// What a good session consists of.
+    pub fn steps(self) -> usize {
+        match self {
+            Protocol::Amqp => amqp::STEPS,
+            Protocol::Redis => redis::STEPS,
+        }
+    }
+
+    fn deeds(self) -> Vec<Deed> {
+        let special = match self {
+            Protocol::Amqp => &amqp::DEEDS[..],
+            Protocol::Redis => &redis::DEEDS[..],
+        };
+        [&GENERAL, special].concat()
+    }
+
     /// Connections until every misdeed was done at every step once.
     pub fn round(self) -> usize {
-        match self {
-            Protocol::Amqp => amqp::STEPS * (GENERAL.len() + amqp::DEEDS.len()),
-            Protocol::Redis => redis::STEPS * (GENERAL.len() + redis::DEEDS.len()),
-        }
+        self.steps() * self.deeds().len()
     }
 }
 
@@ -34,6 +47,7 @@ impl Protocol {
 pub struct Hostile {
     pub port: u16,
     taken: Arc<AtomicUsize>,
+    silent: Arc<AtomicUsize>,
     ended: Arc<AtomicBool>,
 }
 
@@ -41,21 +55,56 @@ impl Hostile {
     /// Listens on a free port; the first connection has the number `first`, each further one
     /// `stride` more.
     pub fn start(protocol: Protocol, first: usize, stride: usize) -> Hostile {
+        Hostile::begin(protocol, move |taken| {
+            let number = first + stride * taken;
+            let deeds = protocol.deeds();
+            Mischief {
+                step: number % protocol.steps(),
+                deed: deeds[number / protocol.steps() % deeds.len()],
+                random: fastrand::Rng::with_seed(number as u64),
+            }
+        })
+    }
+
+    /// The same, but it falls silent for ever, each connection one step later than the last.
+    pub fn start_silent(protocol: Protocol) -> Hostile {
+        Hostile::begin(protocol, move |taken| Mischief {
+            step: taken % protocol.steps(),
+            deed: |good, _| Then::Hang(good[..good.len() / 2].to_vec()),
+            random: fastrand::Rng::with_seed(0),
+        })
+    }
+
+    fn begin(protocol: Protocol, mischief: impl Fn(usize) -> Mischief + Send + 'static) -> Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let taken = Arc::new(AtomicUsize::new(0));
-        let ended = Arc::new(AtomicBool::new(false));
-        let (counted, over) = (Arc::clone(&taken), Arc::clone(&ended));
+        let hostile = Hostile {
+            port: listener.local_addr().expect("an address").port(),
+            taken: Arc::default(),
+            silent: Arc::default(),
+            ended: Arc::default(),
+        };
+        let taken = Arc::clone(&hostile.taken);
+        let silent = Arc::clone(&hostile.silent);
+        let ended = Arc::clone(&hostile.ended);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                if over.load(Ordering::SeqCst) {
+                if ended.load(Ordering::SeqCst) {
                     return;
                 }
-                let number = first + stride * counted.fetch_add(1, Ordering::SeqCst);
-                std::thread::spawn(move || serve(protocol, client, number));
+                let peer = Peer {
+                    client,
+                    mischief: mischief(taken.fetch_add(1, Ordering::SeqCst)),
+                    silent: Arc::clone(&silent),
+                };
+                std::thread::spawn(move || serve(protocol, peer));
             }
         });
-        Hostile { port, taken, ended }
+        hostile
+    }
+
+    /// Connections that it fell silent on so far.
+    pub fn silent(&self) -> usize {
+        self.silent.load(Ordering::SeqCst)
     }
 
     /// Connections so far.
@@ -72,18 +121,7 @@ impl Drop for Hostile {
     }
 }
 
-fn serve(protocol: Protocol, client: TcpStream, number: usize) {
-    let (steps, deeds) = match protocol {
-        Protocol::Amqp => (amqp::STEPS, &amqp::DEEDS[..]),
-        Protocol::Redis => (redis::STEPS, &redis::DEEDS[..]),
-    };
-    let all: Vec<Deed> = GENERAL.iter().chain(deeds).copied().collect();
-    let mischief = Mischief {
-        step: number % steps,
-        deed: all[number / steps % all.len()],
-        random: fastrand::Rng::with_seed(number as u64),
-    };
-    let mut peer = Peer { client, mischief };
+fn serve(protocol: Protocol, mut peer: Peer) {
     let _ = peer.client.set_read_timeout(Some(PATIENCE));
     let _ = peer.client.set_write_timeout(Some(PATIENCE));
     // Every error is the client's way out, or the broker's own.
@@ -101,6 +139,7 @@ enum Then {
     GoOn(Vec<u8>),
     Wait(Vec<u8>),
     Close(Vec<u8>),
+    Hang(Vec<u8>),
 }
 
 struct Mischief {
@@ -112,6 +151,7 @@ struct Mischief {
 struct Peer {
     client: TcpStream,
     mischief: Mischief,
+    silent: Arc<AtomicUsize>,
 }
 
 impl Peer {
@@ -129,6 +169,12 @@ impl Peer {
             Then::Close(bytes) => {
                 self.client.write_all(&bytes)?;
                 Err(std::io::ErrorKind::ConnectionAborted.into())
+            }
+            Then::Hang(bytes) => {
+                self.client.write_all(&bytes)?;
+                self.silent.fetch_add(1, Ordering::SeqCst);
+                self.client.set_read_timeout(None)?;
+                self.wait()
             }
         }
     }
