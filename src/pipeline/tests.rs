@@ -94,8 +94,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Connected, and the API was found well.
-    fn new(subscription: &Subscription) -> Bench {
+    /// It has asked for a broker and after the API; neither has answered.
+    fn begin(subscription: &Subscription) -> Bench {
         let now = clock::monotonic();
         let mut bench = Bench {
             pipeline: Pipeline::new(subscription, now, 1),
@@ -104,6 +104,12 @@ impl Bench {
             tag: 0,
         };
         assert_eq!(bench.pump(), [Did::Connect, Did::Probe]);
+        bench
+    }
+
+    /// Connected, and the API was found well.
+    fn new(subscription: &Subscription) -> Bench {
+        let mut bench = Bench::begin(subscription);
         bench.input(Input::SourceUp(Epoch(1)));
         assert_eq!(
             bench.pump(),
@@ -117,14 +123,7 @@ impl Bench {
 
     /// The same behind a Redis, to which it listens before the API was found well.
     fn listening(subscription: &Subscription) -> Bench {
-        let now = clock::monotonic();
-        let mut bench = Bench {
-            pipeline: Pipeline::new(subscription, now, 1),
-            now,
-            epoch: Epoch(1),
-            tag: 0,
-        };
-        assert_eq!(bench.pump(), [Did::Connect, Did::Probe]);
+        let mut bench = Bench::begin(subscription);
         bench.input(Input::SourceUp(Epoch(1)));
         assert_eq!(bench.pump(), [Did::Consume]);
         bench.input(Input::Probed(Ok(())));
