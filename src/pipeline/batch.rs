@@ -12,8 +12,8 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ring::Position;
 use super::spool::RecordId;
+use super::suspicion::{PostNumber, Suspicion};
 use super::verdict::RefusedDocument;
 use crate::delivery::DeliveryTag;
 use crate::document::Body;
@@ -22,59 +22,21 @@ use crate::document::Body;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u64);
 
-/// A 500 this many times for the same documents, while others are stored, is those documents'
-/// fault: the API fails on them, and would for ever.
-const POISON_FAILURES: u32 = 5;
-
 /// Documents of the body that are posted together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
     documents: Range<usize>,
-    suspicion: Suspicion,
-    /// How many posts, of any batch, had been stored when these documents were first tried.
-    stored_before: u64,
-}
-
-/// What is held against documents that met a 500. Halves inherit it: when one half is stored, that
-/// speaks against the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Suspicion {
-    #[default]
-    None,
-    /// The API may be failing on everything.
-    Unproven { failures: u32 },
-    /// Others were stored since the first try; so many failures since that was seen.
-    OthersPass { failures: u32 },
+    /// Set once they have met a 500.
+    suspicion: Option<Suspicion>,
 }
 
 impl Part {
-    /// One more 500, when `stored` posts have been stored so far.
-    fn suspect(&mut self, stored: u64) {
-        self.suspicion = match self.suspicion {
-            Suspicion::OthersPass { failures } => Suspicion::OthersPass {
-                failures: failures.saturating_add(1),
-            },
-            _ if stored > self.stored_before => Suspicion::OthersPass { failures: 1 },
-            Suspicion::Unproven { failures } => Suspicion::Unproven {
-                failures: failures.saturating_add(1),
-            },
-            Suspicion::None => Suspicion::Unproven { failures: 1 },
-        };
-    }
-
-    /// Two halves, with the evidence against the whole but not the count.
     fn halves(&self) -> [Part; 2] {
         let Range { start, end } = self.documents;
         let middle = start + (end - start) / 2;
-        let suspicion = match self.suspicion {
-            Suspicion::None => Suspicion::None,
-            Suspicion::Unproven { .. } => Suspicion::Unproven { failures: 0 },
-            Suspicion::OthersPass { .. } => Suspicion::OthersPass { failures: 0 },
-        };
         [start..middle, middle..end].map(|documents| Part {
+            suspicion: self.suspicion.map(|whole| whole.of_half(documents.len())),
             documents,
-            suspicion,
-            ..*self
         })
     }
 }
@@ -104,13 +66,11 @@ pub struct Batch {
     /// The last message that is wholly in this or an earlier batch; `None` if this batch holds
     /// only the middle of one large message.
     pub through: Option<DeliveryTag>,
-    /// Up to here the ring may be released when this batch and all before it are done.
-    pub end: Position,
     pub body: Arc<Body>,
     parts: VecDeque<Part>,
     in_flight: Option<Part>,
-    /// The pipeline's count of posts when this batch was last tried: suspects take turns.
-    pub tried: u64,
+    /// The post in which this batch was last tried: suspects take turns.
+    pub tried: PostNumber,
     /// Refused documents that the quarantine file does not have yet.
     pub unwritten: usize,
     /// Where the spool has it.
@@ -119,23 +79,21 @@ pub struct Batch {
 
 impl Batch {
     /// A batch of all documents of `body`; done at once if there are none.
-    pub fn new(id: BatchId, through: Option<DeliveryTag>, end: Position, body: Body) -> Self {
+    pub fn new(id: BatchId, through: Option<DeliveryTag>, body: Body) -> Self {
         let parts = match body.documents() {
             0 => VecDeque::new(),
             documents => VecDeque::from([Part {
                 documents: 0..documents,
-                suspicion: Suspicion::None,
-                stored_before: 0,
+                suspicion: None,
             }]),
         };
         Batch {
             id,
             through,
-            end,
             body: Arc::new(body),
             parts,
             in_flight: None,
-            tried: 0,
+            tried: PostNumber::default(),
             unwritten: 0,
             record: None,
         }
@@ -144,6 +102,13 @@ impl Batch {
     /// Nothing of it is left to post, or to write.
     pub fn is_done(&self) -> bool {
         self.parts.is_empty() && self.in_flight.is_none() && self.unwritten == 0
+    }
+
+    /// Lets the documents of a batch that is done go; its place in the line stays.
+    pub fn free(&mut self) {
+        if self.body.documents() > 0 {
+            self.body = Arc::default();
+        }
     }
 
     pub fn is_in_flight(&self) -> bool {
@@ -168,11 +133,9 @@ impl Batch {
         self.in_flight.is_none() && !self.parts.is_empty()
     }
 
-    /// Its next part has met a 500.
-    pub fn is_suspect(&self) -> bool {
-        self.parts
-            .front()
-            .is_some_and(|part| part.suspicion != Suspicion::None)
+    /// What is held against its next part, where that has met a 500.
+    pub fn suspicion(&self) -> Option<Suspicion> {
+        self.parts.front().and_then(|part| part.suspicion)
     }
 
     /// Events in documents that are not settled.
@@ -189,6 +152,11 @@ impl Batch {
         self.in_flight
             .as_ref()
             .map_or(0, |part| part.documents.len())
+    }
+
+    /// The first document in flight.
+    pub fn first_in_flight(&self) -> Option<usize> {
+        self.in_flight.as_ref().map(|part| part.documents.start)
     }
 
     /// Which documents in flight the API named, with its reason for each.
@@ -218,14 +186,11 @@ impl Batch {
         self.body.events(documents.clone()) as u64
     }
 
-    /// Takes the next documents to post. `stored` counts the posts of any batch that were stored
-    /// so far.
-    pub fn start(&mut self, stored: u64) -> Option<Range<usize>> {
+    /// Takes the next documents to post.
+    pub fn start(&mut self, post: PostNumber) -> Option<Range<usize>> {
         debug_assert!(self.in_flight.is_none(), "one request a batch");
-        let mut part = self.parts.pop_front()?;
-        if part.suspicion == Suspicion::None {
-            part.stored_before = stored;
-        }
+        let part = self.parts.pop_front()?;
+        self.tried = post;
         let documents = part.documents.clone();
         self.in_flight = Some(part);
         Some(documents)
@@ -244,42 +209,51 @@ impl Batch {
         }
     }
 
-    /// The documents in flight were refused together.
+    /// The documents in flight were refused together: their halves are the next to post.
     pub fn refused(&mut self) -> Option<Refusal> {
-        let part = self.in_flight.take()?;
-        if part.documents.len() == 1 {
-            return Some(Refusal::Quarantined(part.documents.start));
-        }
-        for half in part.halves().into_iter().rev() {
-            self.parts.push_front(half);
-        }
-        Some(Refusal::Halved(part.documents.len()))
+        self.in_flight
+            .take()
+            .map(|part| self.divide(part, End::Front))
     }
 
-    /// The documents in flight met a 500; `stored` counts the posts of any batch that were stored
-    /// so far. Several documents are halved even without a sign that others pass, since the halves
-    /// are each other's test; a single one is tried for ever until there is one.
-    pub fn server_error(&mut self, stored: u64) -> ServerError {
-        let Some(part) = &mut self.in_flight else {
+    /// The documents in flight met a 500; `newest_stored` is the newest post, of any batch, that
+    /// was stored so far. They go behind the batch's other parts, so that suspects hold none of
+    /// them up.
+    pub fn server_error(&mut self, newest_stored: PostNumber) -> ServerError {
+        let Some(mut part) = self.in_flight.take() else {
             return ServerError::Retry;
         };
-        part.suspect(stored);
-        let poison = match part.suspicion {
-            Suspicion::None => false,
-            Suspicion::Unproven { failures } => {
-                failures >= POISON_FAILURES && part.documents.len() > 1
-            }
-            Suspicion::OthersPass { failures } => failures >= POISON_FAILURES,
-        };
-        let refusal = if poison { self.refused() } else { None };
-        refusal.map_or_else(|| self.retry_last(), ServerError::Poison)
-    }
-
-    /// As `retry`, but behind the batch's other parts, so that a suspect holds none of them up.
-    fn retry_last(&mut self) -> ServerError {
-        self.parts.extend(self.in_flight.take());
+        let suspicion = Suspicion::after(part.suspicion, self.tried, newest_stored);
+        part.suspicion = Some(suspicion);
+        if suspicion.is_proven(part.documents.len()) {
+            return ServerError::Poison(self.divide(part, End::Back));
+        }
+        self.parts.push_back(part);
         ServerError::Retry
     }
+
+    /// Two halves in the stead of a part that cannot be stored; it is left out where it is one document.
+    fn divide(&mut self, part: Part, end: End) -> Refusal {
+        if part.documents.len() == 1 {
+            return Refusal::Quarantined(part.documents.start);
+        }
+        let [first, second] = part.halves();
+        match end {
+            End::Front => {
+                self.parts.push_front(second);
+                self.parts.push_front(first);
+            }
+            End::Back => self.parts.extend([first, second]),
+        }
+        Refusal::Halved(part.documents.len())
+    }
+}
+
+/// An end of the line of parts.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Front,
+    Back,
 }
 
 #[cfg(test)]
@@ -305,19 +279,14 @@ mod tests {
                 merger.add(document).unwrap();
             }
         }
-        Batch::new(
-            BatchId(1),
-            Some(DeliveryTag(9)),
-            Position::default(),
-            merger.seal(),
-        )
+        Batch::new(BatchId(1), Some(DeliveryTag(9)), merger.seal())
     }
 
     #[test]
     fn what_is_stored_is_done() {
         let mut batch = batch(3);
         assert_eq!(batch.pending_events(), 6);
-        assert_eq!(batch.start(0), Some(0..3));
+        assert_eq!(batch.start(PostNumber(0)), Some(0..3));
         assert!(batch.is_in_flight() && !batch.is_waiting());
         assert_eq!(batch.stored(), 6);
         assert!(batch.is_done());
@@ -334,7 +303,7 @@ mod tests {
         let mut batch = batch(4);
         let mut asked = Vec::new();
         let mut given_up = Vec::new();
-        while let Some(documents) = batch.start(0) {
+        while let Some(documents) = batch.start(PostNumber(0)) {
             asked.push(documents.clone());
             if documents.contains(&2) {
                 if let Some(Refusal::Quarantined(document)) = batch.refused() {
@@ -352,9 +321,9 @@ mod tests {
     #[test]
     fn named_documents_are_found_among_those_in_flight() {
         let mut batch = batch(4);
-        batch.start(0);
+        batch.start(PostNumber(0));
         batch.refused();
-        assert_eq!(batch.start(0), Some(0..2));
+        assert_eq!(batch.start(PostNumber(0)), Some(0..2));
         let named = |id: &str| RefusedDocument {
             id: id.into(),
             reason: format!("{id} is bad"),
@@ -366,75 +335,71 @@ mod tests {
     #[test]
     fn a_retry_comes_before_the_other_parts_and_a_suspect_after_them() {
         let mut batch = batch(4);
-        batch.start(0);
+        batch.start(PostNumber(0));
         batch.refused();
-        assert_eq!(batch.start(0), Some(0..2));
+        assert_eq!(batch.start(PostNumber(0)), Some(0..2));
         batch.retry();
-        assert_eq!(batch.start(0), Some(0..2));
-        assert_eq!(batch.server_error(0), ServerError::Retry);
-        assert_eq!(batch.start(0), Some(2..4));
+        assert_eq!(batch.start(PostNumber(0)), Some(0..2));
+        assert_eq!(batch.server_error(PostNumber(0)), ServerError::Retry);
+        assert_eq!(batch.start(PostNumber(0)), Some(2..4));
     }
 
     #[test]
     fn the_fifth_500_halves_a_batch_even_where_nothing_else_passes() {
         let mut batch = batch(2);
-        for _ in 1..POISON_FAILURES {
-            batch.start(0);
-            assert_eq!(batch.server_error(0), ServerError::Retry);
-            assert!(batch.is_suspect());
+        for post in 1..5 {
+            batch.start(PostNumber(post));
+            assert_eq!(batch.server_error(PostNumber(0)), ServerError::Retry);
+            assert!(batch.suspicion().is_some());
         }
-        batch.start(0);
+        batch.start(PostNumber(5));
         assert_eq!(
-            batch.server_error(0),
+            batch.server_error(PostNumber(0)),
             ServerError::Poison(Refusal::Halved(2))
         );
     }
 
-    #[test]
-    fn one_document_is_given_up_only_where_others_pass() {
-        let mut alone = batch(1);
-        for _ in 0..50 {
-            alone.start(7);
-            assert_eq!(alone.server_error(7), ServerError::Retry);
+    /// Posts what is next, over and over, each time after another post was stored; the API fails on
+    /// bodies that hold `bad`. Answers what was posted.
+    fn search(batch: &mut Batch, bad: usize) -> Vec<Range<usize>> {
+        let mut posted = Vec::new();
+        for step in 1.. {
+            let Some(documents) = batch.start(PostNumber(2 * step)) else {
+                break;
+            };
+            posted.push(documents.clone());
+            if documents.contains(&bad) {
+                batch.server_error(PostNumber(2 * step - 1));
+            } else {
+                batch.stored();
+            }
         }
-        // From the moment another post is stored it has five more tries.
-        for _ in 1..POISON_FAILURES {
-            alone.start(8);
-            assert_eq!(alone.server_error(8), ServerError::Retry);
-        }
-        alone.start(8);
-        assert_eq!(
-            alone.server_error(8),
-            ServerError::Poison(Refusal::Quarantined(0))
-        );
+        posted
     }
 
     #[test]
-    fn a_half_that_is_stored_speaks_against_the_other() {
-        let mut batch = batch(2);
-        for _ in 0..POISON_FAILURES {
-            batch.start(0);
-            batch.server_error(0);
-        }
-        assert_eq!(batch.start(0), Some(0..1));
-        batch.stored();
-        for _ in 1..POISON_FAILURES {
-            assert_eq!(batch.start(1), Some(1..2));
-            assert_eq!(batch.server_error(1), ServerError::Retry);
-        }
-        batch.start(1);
-        assert_eq!(
-            batch.server_error(1),
-            ServerError::Poison(Refusal::Quarantined(1))
-        );
+    fn where_others_pass_the_bad_document_is_found_by_single_500s_and_given_up_after_five() {
+        let mut batch = batch(4);
+        let whole_and_halves = [vec![0..4; 5], vec![0..2, 2..4], vec![0..1, 1..2]];
+        let mut expected = whole_and_halves.concat();
+        expected.extend(vec![1..2; 4]);
+        assert_eq!(search(&mut batch, 1), expected);
+        assert!(batch.is_done());
+    }
+
+    #[test]
+    fn parts_that_fail_wait_behind_those_that_were_not_tried() {
+        let mut batch = batch(8);
+        let posted = search(&mut batch, 0);
+        assert_eq!(posted[5..8], [0..4, 4..8, 0..2]);
     }
 
     #[test]
     fn a_lost_connection_takes_back_what_is_not_in_flight() {
         let mut batch = batch(4);
-        batch.start(0);
+        batch.start(PostNumber(0));
         batch.refused();
-        batch.start(0);
+        batch.start(PostNumber(0));
         assert_eq!(batch.hand_back_waiting(), 4);
         assert!(batch.is_in_flight());
         assert_eq!(batch.stored(), 4);

@@ -4,9 +4,8 @@
 //! documents do not fit into one batch is continued, in place, in the next: it is acked with the
 //! batch that holds its last event.
 //!
-//! Where the broker keeps what is not acked, a message stays in the ring until it is settled, and a
-//! full ring turns further ones away. Where the agent owes it, it leaves the ring once its events
-//! are in a batch, and a full ring drops its oldest.
+//! A message leaves the ring once all its events are in a batch. A full ring turns further ones away
+//! where the broker keeps them, and drops its oldest where the agent owes them.
 
 use std::time::Instant;
 
@@ -40,7 +39,6 @@ pub enum Step {
 /// A batch as it comes out of the intake.
 pub struct Sealed {
     pub through: Option<DeliveryTag>,
-    pub end: Position,
     pub body: Body,
 }
 
@@ -73,8 +71,6 @@ pub struct Intake {
     limits: BatchLimits,
     app_env: String,
     validation: Validation,
-    /// A message was turned away, and nothing has been released since.
-    starved: bool,
 }
 
 impl Intake {
@@ -89,7 +85,6 @@ impl Intake {
             limits: subscription.batch,
             app_env: subscription.app_env.clone(),
             validation: subscription.validation,
-            starved: false,
         }
     }
 
@@ -119,10 +114,7 @@ impl Intake {
     }
 
     fn hold<E>(&mut self, delivery: &Delivery<'_>, readable: Result<&[u8], E>) -> Result<(), Full> {
-        let body = readable.unwrap_or_default();
-        let pushed = self.ring.push(delivery.tag, body);
-        self.starved = pushed.is_err();
-        pushed
+        self.ring.push(delivery.tag, readable.unwrap_or_default())
     }
 
     /// Makes room at the cost of the oldest messages. A body that is readable fits an empty ring.
@@ -153,15 +145,13 @@ impl Intake {
         true
     }
 
-    /// The message at the cursor is dealt with.
+    /// The message at the cursor is dealt with: what it said lies in the open batch.
     fn pass(&mut self, next: Position) {
         self.cursor = Cursor {
             at: next,
             inside: None,
         };
-        if self.guarantee == Guarantee::AgentOwes {
-            self.ring.release_to(next);
-        }
+        self.ring.release_to(next);
     }
 
     fn readable<'a>(&self, payload: Payload<'a>) -> Result<&'a [u8], String> {
@@ -252,20 +242,13 @@ impl Intake {
         let open = self.open.take()?;
         Some(Sealed {
             through: open.through,
-            end: self.cursor.at,
             body: self.merger.seal(),
         })
     }
 
-    /// Everything before `position` is settled.
-    pub fn release_to(&mut self, position: Position) {
-        self.ring.release_to(position);
-        self.starved = false;
-    }
-
-    /// A message waits outside for want of room.
-    pub fn is_starved(&self) -> bool {
-        self.starved
+    /// A message of that length would be taken.
+    pub fn has_room(&self, body_len: usize) -> bool {
+        self.ring.has_room(body_len)
     }
 
     /// The connection is gone and its broker will deliver everything again: forgets all messages.
@@ -275,7 +258,6 @@ impl Intake {
         self.merger.seal();
         self.open = None;
         self.ring.clear();
-        self.starved = false;
         self.cursor = Cursor {
             at: self.ring.end(),
             inside: None,

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!   deliver ──► ring ──► intake (decode, merge) ──► batches ──► Upload ─► … ─► Uploaded
-//!                 ▲                                    │
-//!                 └───────────── release ──────────────┴──► Settle, in order
+//!                                                      │
+//!                                                      └──► Settle, in order
 //! ```
 //!
 //! What a lost connection means depends on who keeps the messages ([`Guarantee`]): a broker that
@@ -28,7 +28,10 @@ pub mod resend;
 pub mod ring;
 mod settle;
 pub mod spool;
+pub mod suspicion;
+mod turns;
 pub mod verdict;
+mod witness;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,7 +48,10 @@ use self::quarantine::Quarantine;
 use self::report::{Report, Reports};
 use self::ring::Full;
 use self::spool::Spooling;
+use self::suspicion::PostNumber;
+use self::turns::Post;
 use self::verdict::Verdict;
+use self::witness::Witness;
 use crate::clock::Now;
 use crate::config::Subscription;
 use crate::delivery::{Delivery, Epoch, Guarantee};
@@ -62,15 +68,18 @@ pub struct Pipeline {
     orphans: Vec<Batch>,
     quarantine: Quarantine,
     uploads: usize,
+    /// A batch has at most so many bytes, unless it is one document.
+    batch_bytes: usize,
     ledger: Ledger,
     reports: Reports,
     outbox: VecDeque<Output>,
     mode: Mode,
     spool: Option<Spooling>,
     next_batch: u64,
-    /// Posts tried, and posts stored, so far.
-    tried: u64,
-    stored: u64,
+    /// The last post, and the newest that was stored.
+    last_post: PostNumber,
+    newest_stored: PostNumber,
+    witness: Witness,
     /// Since when nothing can have been heard of what the broker does not keep.
     blind_since: Option<Instant>,
 }
@@ -88,14 +97,16 @@ impl Pipeline {
             orphans: Vec::new(),
             quarantine: Quarantine::new(subscription.quarantine.is_some()),
             uploads: subscription.concurrency_pool_size,
+            batch_bytes: subscription.batch.max_bytes,
             ledger: Ledger::default(),
             reports: Reports::default(),
             outbox: VecDeque::new(),
             mode: Mode::Running,
             spool: Spooling::new(subscription, seed.wrapping_add(2)),
             next_batch: 0,
-            tried: 0,
-            stored: 0,
+            last_post: PostNumber::default(),
+            newest_stored: PostNumber::default(),
+            witness: Witness::default(),
             blind_since: None,
         }
     }
@@ -144,6 +155,11 @@ impl Pipeline {
             }
         };
         wanted && self.link.epoch() == epoch
+    }
+
+    /// A delivery of that length would be taken.
+    pub fn has_room(&self, body_len: usize) -> bool {
+        self.intake.has_room(body_len)
     }
 
     /// Takes one delivery; `Full` means to offer it again after the next output. A delivery of a
@@ -310,22 +326,40 @@ impl Pipeline {
             return;
         }
         self.probe(now);
-        while let Some(index) = self.next_batch(now) {
+        loop {
+            self.seal_if_due(now);
+            let Some(next) = self.next_post(now) else {
+                return;
+            };
             if !self.gate.take_post(now) {
                 return;
             }
-            self.tried += 1;
-            let batch = &mut self.batches[index];
-            batch.tried = self.tried;
-            if let Some(documents) = batch.start(self.stored) {
-                let body = Arc::clone(&batch.body);
-                self.outbox.push_back(Output::Upload {
-                    batch: batch.id,
-                    body,
-                    documents,
-                });
-            }
+            let upload = self.start_post(next);
+            self.outbox.extend(upload);
         }
+    }
+
+    fn start_post(&mut self, next: Post) -> Option<Output> {
+        self.last_post.0 += 1;
+        if let Post::Batch(index) = next {
+            let batch = &mut self.batches[index];
+            let documents = batch.start(self.last_post)?;
+            let body = Arc::clone(&batch.body);
+            let batch = batch.id;
+            return Some(Output::Upload {
+                batch,
+                body,
+                documents,
+            });
+        }
+        let batch = self.new_batch_id();
+        let body = self.witness.start(batch, self.last_post)?;
+        let documents = 0..body.documents();
+        Some(Output::Upload {
+            batch,
+            body,
+            documents,
+        })
     }
 
     fn probe(&mut self, now: Instant) {
@@ -344,40 +378,13 @@ impl Pipeline {
         }
     }
 
-    /// Which batch an idle uploader should post: the oldest that no 500 has met, else the suspect
-    /// that has waited longest. Seals the open batch where that is due.
-    fn next_batch(&mut self, now: Instant) -> Option<usize> {
-        self.seal_if_due(now);
-        if self.in_flight() >= self.uploads {
-            return None;
-        }
-        let waiting = self
-            .batches
-            .iter()
-            .enumerate()
-            .filter(|(_, batch)| batch.is_waiting() && self.is_in_turn(batch));
-        let rank = |batch: &Batch| if batch.is_suspect() { batch.tried } else { 0 };
-        let (index, batch) = waiting.min_by_key(|(index, batch)| (rank(batch), *index))?;
-        // What is on disk may show that the API is well, and the suspect is at fault.
-        (!batch.is_suspect() || !self.wants_record(now)).then_some(index)
-    }
-
-    fn in_flight(&self) -> usize {
-        self.batches
-            .iter()
-            .chain(&self.orphans)
-            .filter(|batch| batch.is_in_flight())
-            .count()
-    }
-
     /// Seals the open batch when it is full, unless one is ready already; earlier, when its time
     /// is over and it can go out, or to disk, at once.
     fn seal_if_due(&mut self, now: Instant) {
-        let unfinished = self.batches.iter().filter(|batch| !batch.is_done()).count();
         let spills = self.is_spilling(now);
         let room = match spills {
             true => self.has_room_to_write(),
-            false => unfinished + self.orphans.len() <= self.uploads,
+            false => self.crowd(self.batches.iter()) + self.orphans.len() <= self.uploads,
         };
         let posts = self.in_flight() < self.uploads && self.gate.would_take_post(now);
         let goes_out = spills || (posts && !self.disk_comes_first());
@@ -388,7 +395,7 @@ impl Pipeline {
         {
             let id = self.new_batch_id();
             self.batches
-                .push_back(Batch::new(id, sealed.through, sealed.end, sealed.body));
+                .push_back(Batch::new(id, sealed.through, sealed.body));
             self.settle_if_done();
         }
     }
@@ -408,8 +415,7 @@ impl Pipeline {
             }
             _ => false,
         };
-        // A message that was turned away needs the open batch's room in the ring.
-        window_passed || last || self.intake.is_starved()
+        window_passed || last
     }
 
     fn probed(&mut self, answer: Result<(), Verdict>, now: Instant) {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::backoff::{Backoff, LONGEST};
 use super::batch::{Batch, BatchId, Refusal, ServerError};
-use super::ring::Position;
 use super::settle::INTERNAL_SERVER_ERROR;
+use super::suspicion::PostNumber;
 use super::verdict::{RefusedDocument, Verdict};
 use crate::document::Body;
 
@@ -19,9 +19,9 @@ use crate::document::Body;
 /// the waits between them about a minute.
 const TRIES: u32 = 8;
 
-/// What a batch is told of other posts: one was stored since it began.
-const STORED_BEFORE: u64 = 0;
-const STORED_NOW: u64 = 1;
+/// What a batch is told of other posts: one that started after its own was stored.
+const POST: PostNumber = PostNumber(0);
+const NEWER_POST: PostNumber = PostNumber(1);
 
 /// What to do after an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Resend {
 
     /// The documents to post next; `None` once the batch is done.
     pub fn next_post(&mut self) -> Option<(Arc<Body>, Range<usize>)> {
-        let documents = self.batch.start(STORED_BEFORE)?;
+        let documents = self.batch.start(POST)?;
         Some((Arc::clone(&self.batch.body), documents))
     }
 
@@ -144,7 +144,7 @@ impl Resend {
 
     fn server_error(&mut self, reason: &str) {
         if let ServerError::Poison(Refusal::Quarantined(document)) =
-            self.batch.server_error(STORED_NOW)
+            self.batch.server_error(NEWER_POST)
         {
             let (id, reason) = (self.batch.body.id(document), reason.to_owned());
             self.give_up(vec![RefusedDocument { id, reason }]);
@@ -176,7 +176,7 @@ impl Resend {
 }
 
 fn batch(body: Body) -> Batch {
-    Batch::new(BatchId(0), None, Position::default(), body)
+    Batch::new(BatchId(0), None, body)
 }
 
 #[cfg(test)]

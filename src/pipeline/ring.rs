@@ -1,4 +1,4 @@
-//! The fixed-size ring that holds what is owed: broker messages, in order, until they are settled.
+//! The fixed-size ring that holds broker messages, in order, until they are decoded.
 //!
 //! A message lies contiguous in the ring, so that it can be parsed in place. It does not know what
 //! a message means.
@@ -87,6 +87,17 @@ impl Ring {
     /// Where the next message will start.
     pub fn end(&self) -> Position {
         Position(self.end)
+    }
+
+    /// A message of that length could be appended.
+    pub fn has_room(&self, body_len: usize) -> bool {
+        let behind = self.bytes.len() - self.older_start - self.older_len();
+        let free = match self.newer_len() {
+            0 => self.older_start.max(behind),
+            newer if self.limit == self.bytes.len() => self.older_start - newer,
+            newer => self.bytes.len() - self.older_len() - newer,
+        };
+        HEADER + body_len <= free
     }
 
     /// Appends a message.
@@ -285,7 +296,10 @@ mod tests {
             for (tag, (pushes, length)) in steps.into_iter().enumerate() {
                 let tag = tag as u64;
                 if pushes {
-                    match push(&mut ring, tag, length) {
+                    let has_room = ring.has_room(length);
+                    let pushed = push(&mut ring, tag, length);
+                    prop_assert_eq!(pushed.is_ok(), has_room);
+                    match pushed {
                         Ok(()) => model.push_back(tag),
                         Err(Full) => prop_assert!(ring.used() + HEADER + length > capacity / 2 || length + HEADER > capacity / 2),
                     }

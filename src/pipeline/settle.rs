@@ -9,7 +9,9 @@ use std::time::Instant;
 use super::batch::{Batch, BatchId, Refusal, ServerError};
 use super::quarantine::{Cause, Refused};
 use super::report::Report;
+use super::suspicion::PostNumber;
 use super::verdict::{RefusedDocument, Verdict};
+use super::witness::Witness;
 use super::{Output, Pipeline, pace};
 use crate::delivery::Guarantee;
 
@@ -24,6 +26,8 @@ impl Pipeline {
         } else if let Some(index) = self.orphans.iter().position(|batch| batch.id == id) {
             let batch = self.orphans.swap_remove(index);
             self.orphan_answered(batch, verdict, now);
+        } else if let Some(post) = self.witness.answered(id) {
+            self.witness_answered(post, verdict, now);
         }
     }
 
@@ -53,10 +57,13 @@ impl Pipeline {
     }
 
     fn batch_stored(&mut self, index: usize) {
-        self.stored += 1;
         self.api_answered();
         let batch = &mut self.batches[index];
+        self.newest_stored = self.newest_stored.max(batch.tried);
         let documents = batch.documents_in_flight();
+        if let Some(first) = batch.first_in_flight() {
+            self.witness.remember(&batch.body, first);
+        }
         let events = batch.stored();
         self.ledger.delivered += events;
         self.reports.push(Report::Stored { documents, events });
@@ -74,7 +81,7 @@ impl Pipeline {
             let refusal = batch.refused();
             return self.refused(index, refusal, Cause::Alone, answer);
         }
-        self.stored += 1;
+        self.newest_stored = self.newest_stored.max(batch.tried);
         let documents = batch.documents_in_flight() - named.len();
         let events = batch.stored();
         let lost: u64 = named
@@ -89,7 +96,7 @@ impl Pipeline {
     }
 
     fn server_error(&mut self, index: usize, reason: String) {
-        match self.batches[index].server_error(self.stored) {
+        match self.batches[index].server_error(self.newest_stored) {
             ServerError::Retry => {}
             ServerError::Poison(refusal) => {
                 self.refused(index, Some(refusal), Cause::Failing, reason);
@@ -131,6 +138,24 @@ impl Pipeline {
         events
     }
 
+    /// Nothing hangs on this document: it was stored before.
+    fn witness_answered(&mut self, post: PostNumber, verdict: Verdict, now: Instant) {
+        match verdict {
+            Verdict::Stored => {
+                self.newest_stored = self.newest_stored.max(post);
+                self.api_answered();
+            }
+            Verdict::Partial { .. } | Verdict::Refused { .. } => {
+                // It was good before, and is not now: the next one stored will do.
+                self.witness = Witness::default();
+                self.api_answered();
+            }
+            Verdict::Misconfigured { .. } | Verdict::Unwell { .. } | Verdict::NotLeek { .. } => {
+                self.hold(verdict, now);
+            }
+        }
+    }
+
     fn hold(&mut self, verdict: Verdict, now: Instant) {
         if let Some(retry_in) = self.gate.post_failed(pace(&verdict), now) {
             self.reports.push(Report::ApiHeld { verdict, retry_in });
@@ -157,7 +182,7 @@ impl Pipeline {
         }
     }
 
-    /// Acks and releases what is done, up to the first batch that is not.
+    /// Acks what is done, up to the first batch that is not.
     pub(super) fn settle(&mut self) {
         let mut through = None;
         let mut record = None;
@@ -165,10 +190,12 @@ impl Pipeline {
             let Some(batch) = self.batches.pop_front() else {
                 break;
             };
-            self.intake.release_to(batch.end);
             through = batch.through.or(through);
             record = record.max(batch.record);
         }
+        // What is done behind one that is not keeps its place in the line, but needs no memory.
+        let done = self.batches.iter_mut().filter(|batch| batch.is_done());
+        done.for_each(Batch::free);
         self.forget_record(record);
         if self.guarantee == Guarantee::BrokerKeeps
             && let Some(through) = through

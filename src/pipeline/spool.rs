@@ -26,7 +26,6 @@ use self::state::{Readiness, Writing};
 use super::batch::Batch;
 use super::ending::Mode;
 use super::report::Report;
-use super::ring::Position;
 use super::{Output, Pipeline};
 use crate::document::Body;
 
@@ -142,8 +141,9 @@ impl Pipeline {
         let waits = spool.is_some_and(|spool| spool.is_usable() && spool.unread > 0);
         let posts = !matches!(self.mode, Mode::Saving | Mode::Closing | Mode::Stopped);
         let copies = self.batches.iter();
-        let copies = copies.filter(|batch| batch.record.is_some() && !batch.is_done());
-        waits && posts && self.gate.would_take_post(now) && copies.count() <= self.uploads
+        let copies = copies.filter(|batch| batch.record.is_some());
+        let has_room = self.crowd(copies) <= self.uploads;
+        waits && posts && self.gate.would_take_post(now) && has_room
     }
 
     /// The oldest batch that the disk does not have, if it is to have it now. What is in flight, and
@@ -264,7 +264,7 @@ impl Pipeline {
             return;
         };
         let id = self.new_batch_id();
-        let mut batch = Batch::new(id, None, Position::default(), body);
+        let mut batch = Batch::new(id, None, body);
         batch.record = Some(record);
         if let Some(spool) = &mut self.spool {
             spool.unread = spool.unread.saturating_sub(batch.pending_events());

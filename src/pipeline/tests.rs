@@ -1,5 +1,6 @@
 //! The pipeline driven by hand: one broker connection, an API that answers as told.
 
+mod failing;
 mod refused;
 mod told;
 
@@ -9,7 +10,9 @@ use super::quarantine::{WriteId, Written};
 use super::verdict::RefusedDocument;
 use super::*;
 use crate::clock;
-use crate::config::{AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login};
+use crate::config::{
+    AmqpBroker, BatchLimits, Broker, FailoverStrategy, Login, RedisBroker, RedisPlace,
+};
 use crate::delivery::{DeliveryTag, Payload};
 use crate::document::Validation;
 use crate::secret::Secret;
@@ -55,6 +58,16 @@ pub(super) fn subscription() -> Subscription {
         quarantine: None,
         spool: None,
     }
+}
+
+pub(super) fn redis() -> Broker {
+    Broker::Redis(RedisBroker {
+        place: RedisPlace::Unix("/run/redis.sock".into()),
+        user: None,
+        password: None,
+        db: 0,
+        tls: false,
+    })
 }
 
 /// What a step of the pipeline asked for, in short.
@@ -131,13 +144,16 @@ impl Bench {
         bench
     }
 
-    /// When it wants to be woken.
-    fn wakes(&mut self) -> Option<Instant> {
-        let now = Now {
+    fn poll(&mut self) -> Output {
+        self.pipeline.poll_output(Now {
             instant: self.now,
             wall_ms: 0,
-        };
-        match self.pipeline.poll_output(now) {
+        })
+    }
+
+    /// When it wants to be woken.
+    fn wakes(&mut self) -> Option<Instant> {
+        match self.poll() {
             Output::Wait(until) => until,
             other => panic!("{other:?}"),
         }
@@ -163,11 +179,7 @@ impl Bench {
     fn pump(&mut self) -> Vec<Did> {
         let mut did = Vec::new();
         loop {
-            let now = Now {
-                instant: self.now,
-                wall_ms: 0,
-            };
-            did.push(match self.pipeline.poll_output(now) {
+            did.push(match self.poll() {
                 Output::Wait(Some(until)) if until == self.now => continue,
                 Output::Wait(_) => return did,
                 Output::Connect { .. } => Did::Connect,

@@ -215,10 +215,13 @@ impl Worker {
 
     /// True where the next turn would find something without any event.
     pub fn has_work(&mut self, now: Instant) -> bool {
-        match self.held {
+        match &self.held {
             None => self.source.has_next(now),
             // No further message is taken, yet a connection that ends must be noticed.
-            Some(_) => self.source.has_ended(now),
+            Some((_, message)) => {
+                let bytes = message.body.as_ref().map_or(0, Vec::len);
+                self.pipeline.has_room(bytes) || self.source.has_ended(now)
+            }
         }
     }
 

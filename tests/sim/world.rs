@@ -299,6 +299,10 @@ impl World {
         while !self.stopped {
             let wait = self.pump();
             self.check();
+            if self.stopped {
+                // An answer that comes now reaches nobody.
+                break;
+            }
             let next = self.agenda.peek().map(|Reverse((at, _))| *at);
             let Some(until) = [next, wait].into_iter().flatten().min() else {
                 panic!(
@@ -665,7 +669,7 @@ impl World {
         if self.healed {
             return;
         }
-        if self.has_power_cuts() && self.random.u32(0..8) == 0 {
+        if self.scene != Scene::Redis && self.random.u32(0..8) == 0 {
             self.cut_power();
         } else if self.random.bool() {
             self.api.mood = MOODS[self.random.usize(0..MOODS.len())];

@@ -5,30 +5,21 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::batch::BatchId;
+use super::super::tests::redis;
 use super::super::verdict::Verdict;
 use super::super::{Input, Pipeline};
 use super::*;
 use crate::clock::{self, Now};
 use crate::config::spool::Spool;
-use crate::config::{BatchLimits, Broker, HostPort, RedisBroker, RedisPlace, Subscription};
+use crate::config::{BatchLimits, Subscription};
 use crate::delivery::{Delivery, DeliveryTag, Epoch, Payload};
 
 const WINDOW: Duration = Duration::from_secs(5);
 const RING: usize = 16 * 1024;
 
 fn subscription() -> Subscription {
-    let broker = RedisBroker {
-        place: RedisPlace::Tcp(HostPort {
-            host: "h".into(),
-            port: 1,
-        }),
-        user: None,
-        password: None,
-        db: 0,
-        tls: false,
-    };
     Subscription {
-        brokers: vec![Broker::Redis(broker)],
+        brokers: vec![redis()],
         batch: BatchLimits {
             max_bytes: 100_000,
             max_messages: 3,

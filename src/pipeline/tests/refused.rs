@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Bench, Did, subscription};
+use super::{Bench, Did, redis, subscription};
+use crate::config::Subscription;
 use crate::config::quarantine::Quarantine;
-use crate::config::{Broker, RedisBroker, RedisPlace, Subscription};
 use crate::pipeline::Input;
 use crate::pipeline::quarantine::{PATIENCE, WriteId, Written};
 
@@ -139,16 +139,8 @@ fn a_stop_waits_for_the_disk_and_leaves_the_message_to_the_broker_if_in_vain() {
 
 #[test]
 fn a_stop_that_cannot_wait_counts_what_no_broker_keeps_as_lost() {
-    let place = RedisPlace::Unix("/run/redis.sock".into());
-    let redis = RedisBroker {
-        place,
-        user: None,
-        password: None,
-        db: 0,
-        tls: false,
-    };
     let mut bench = Bench::listening(&Subscription {
-        brokers: vec![Broker::Redis(redis)],
+        brokers: vec![redis()],
         ..keeping()
     });
     bench.post(&["a", "b"]);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use leek_agent::pipeline::Pipeline;
 
 use super::super::broker::Kind;
-use super::{Ending, Happening, Input, SMALL_RING, Scene, World};
+use super::{Ending, Happening, Input, World};
 
 /// What the runs of the agent that are over left behind.
 #[derive(Debug, Default)]
@@ -36,16 +36,6 @@ impl Happening {
 }
 
 impl World {
-    /// Not where two messages fill the ring and so much waits at the broker: if both are bad, nothing
-    /// else can show that the API is well.
-    pub fn has_power_cuts(&self) -> bool {
-        match self.scene {
-            Scene::Rabbit => self.subscription.buffer_bytes > SMALL_RING,
-            Scene::Redis => false,
-            Scene::Spool => true,
-        }
-    }
-
     /// Power fails, and comes back at once.
     pub fn cut_power(&mut self) {
         self.tell(|| "power cut".into());
