@@ -189,9 +189,10 @@ impl SpoolDisk {
         let Some(oldest) = self.records.pop_front() else {
             return;
         };
+        // What was read is in memory, and counts as lost only if the power fails now.
         if !oldest.is_read {
             self.figures.lost += oldest.events();
-            self.dropped.extend(oldest.uuids());
         }
+        self.dropped.extend(oldest.uuids());
     }
 }
