@@ -13,6 +13,7 @@ pub mod clock;
 pub mod exit;
 pub mod lock;
 pub mod logging;
+pub mod notify;
 pub mod process_title;
 pub mod secret;
 pub mod signal;

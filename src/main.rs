@@ -9,6 +9,7 @@ use leek_agent::command::{check, sink, transform};
 use leek_agent::config::environment::Env;
 use leek_agent::exit::Exit;
 use leek_agent::lock::{Lock, LockError};
+use leek_agent::notify::Notifier;
 use leek_agent::runtime::{self, Ended};
 use leek_agent::{logging, process_title};
 
@@ -70,7 +71,8 @@ fn run(options: &RunOptions) -> Exit {
         run_for: options.run_for,
         strict: options.strict,
     };
-    match runtime::run(&options.config, settings) {
+    let notifier = Notifier::from_env(&Env::of_process(), std::process::id());
+    match runtime::run(&options.config, settings, notifier) {
         Ok(Ended::Delivered) => Exit::Done,
         Ok(Ended::Undelivered) => Exit::Undelivered,
         Ok(Ended::Unavailable) => Exit::Unavailable,

@@ -90,6 +90,7 @@ const RULES: &[Rule] = &[
             "crate::source::redis::transport",
             "crate::upload",
             "crate::store",
+            "crate::notify",
             "crate::cli",
             "crate::command",
         ],

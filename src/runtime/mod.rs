@@ -21,6 +21,7 @@ use self::worker::{Attempt, Worker};
 use crate::clock;
 use crate::config::Config;
 use crate::logging;
+use crate::notify::Notifier;
 use crate::pipeline::Input;
 use crate::signal::Signals;
 use crate::source::News;
@@ -118,11 +119,14 @@ struct Runtime {
     end_at: Option<Instant>,
     /// Something was not well when the agent was told to stop.
     unwell_at_stop: bool,
+    notifier: Notifier,
+    /// Which subscriptions were well when that was last told.
+    told_well: Vec<bool>,
 }
 
 /// Consumes and delivers until told to stop. Logs how it went.
-pub fn run(config: &Config, settings: Settings) -> io::Result<Ended> {
-    let mut runtime = Runtime::new(config, settings, clock::monotonic())?;
+pub fn run(config: &Config, settings: Settings, notifier: Notifier) -> io::Result<Ended> {
+    let mut runtime = Runtime::new(config, settings, notifier, clock::monotonic())?;
     let ended = runtime.turn_until_ended()?;
     for worker in &runtime.workers {
         worker.tell_ledger();
@@ -134,7 +138,12 @@ pub fn run(config: &Config, settings: Settings) -> io::Result<Ended> {
 }
 
 impl Runtime {
-    fn new(config: &Config, settings: Settings, now: Instant) -> io::Result<Self> {
+    fn new(
+        config: &Config,
+        settings: Settings,
+        notifier: Notifier,
+        now: Instant,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let bell = Bell::new(Arc::new(Waker::new(poll.registry(), WAKE)?));
         let signals = Signals::listen(poll.registry(), STOP, RELOAD)?;
@@ -164,6 +173,8 @@ impl Runtime {
             shutdown_timeout: config.shutdown_timeout,
             end_at: settings.run_for.map(|length| now + length),
             unwell_at_stop: false,
+            notifier,
+            told_well: Vec::new(),
         })
     }
 
@@ -194,6 +205,8 @@ impl Runtime {
         let workers = self.workers.iter_mut();
         let worker_waits: Vec<_> = workers.map(|worker| worker.turn(share)).collect();
         self.tell_started();
+        self.tell_health();
+        self.notifier.handle_timeout(now);
         let phase_wait = match self.phase {
             Phase::Stopping { until } | Phase::Saving { until } | Phase::Closing { until } => {
                 Some(until)
@@ -203,7 +216,7 @@ impl Runtime {
         let log_wait = logging::flush(now);
         worker_waits
             .into_iter()
-            .chain([phase_wait, log_wait])
+            .chain([phase_wait, log_wait, self.notifier.deadline()])
             .flatten()
             .min()
     }
@@ -309,6 +322,7 @@ impl Runtime {
 
     fn stop(&mut self, now: Instant, cause: &str) {
         log::info!(cause = cause; "stopping");
+        self.notifier.stopping();
         self.unwell_at_stop = self.workers.iter().any(|worker| !worker.is_well());
         self.tell_all(now, || Input::Stop);
         self.phase = Phase::Stopping {
@@ -337,7 +351,25 @@ impl Runtime {
                 .count();
             let version = env!("CARGO_PKG_VERSION");
             log::info!(version = version, subscriptions = self.workers.len(), unavailable = failed; "leek-agent started");
+            self.notifier.ready();
         }
+    }
+
+    /// Tells the service manager which subscriptions are well, if that has changed.
+    fn tell_health(&mut self) {
+        let is_well = self.workers.iter().map(Worker::is_well);
+        if is_well.clone().eq(self.told_well.iter().copied()) {
+            return;
+        }
+        self.told_well = is_well.collect();
+        let well = self.told_well.iter().filter(|is_well| **is_well).count();
+        let mut status = format!("{well} of {} subscriptions well", self.workers.len());
+        let unwell = self.workers.iter().filter(|worker| !worker.is_well());
+        for (place, worker) in unwell.enumerate() {
+            status += if place == 0 { "; not: " } else { ", " };
+            status += worker.name();
+        }
+        self.notifier.status(&status);
     }
 
     fn ended(&self, now: Instant) -> Option<Ended> {

@@ -112,6 +112,10 @@ impl Worker {
         }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn is_well(&self) -> bool {
         self.pipeline.is_well()
     }
