@@ -146,6 +146,20 @@ fn version_and_help_need_no_configuration() {
 }
 
 #[test]
+fn without_a_configuration_five_lines_say_what_to_do() {
+    let ran = Gateway::new().run(&[]).exits(78);
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    assert_eq!(lines.len(), 5, "{}", ran.all());
+    assert!(lines[0].starts_with("leek-agent: no subscriptions"));
+    // What it shows can be taken as it is.
+    let gateway = Gateway::new().file("leek.json", lines[1]);
+    gateway
+        .run(&["check", "--subscriptions", "leek.json", "--offline"])
+        .exits(0)
+        .prints("shop-prod");
+}
+
+#[test]
 fn usage_faults_exit_64_with_one_line() {
     let gateway = Gateway::new().file("subs.json", LIST);
     for (args, line) in [

@@ -257,7 +257,10 @@ impl Tests {
 }
 
 fn unanswered(subscription: &Subscription, side: Side, address: String) -> Finding {
-    let reason = format!("no answer within {} s", DEADLINE.as_secs());
+    let reason = format!(
+        "no answer within {} s: check the address, and that no firewall on the way swallows it",
+        DEADLINE.as_secs()
+    );
     Finding {
         subscription: subscription.name.clone(),
         side,
@@ -268,6 +271,13 @@ fn unanswered(subscription: &Subscription, side: Side, address: String) -> Findi
 
 fn reason(verdict: &Verdict) -> String {
     match verdict {
+        Verdict::Unwell {
+            status: Some(_),
+            reason,
+            ..
+        } => format!(
+            "{reason}; the API, what is behind it or a proxy on the way is not well: nothing to do on this gateway"
+        ),
         Verdict::Refused { reason, .. }
         | Verdict::Misconfigured { reason, .. }
         | Verdict::Unwell { reason, .. }

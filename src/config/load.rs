@@ -15,11 +15,11 @@ use crate::small_file;
 use crate::tls::{ClientTls, TlsError, TlsSettings};
 
 const NO_SUBSCRIPTIONS: [&str; 5] = [
-    "no subscriptions: leek-agent does not know which broker to read",
-    "write a JSON list of subscriptions to a file, configs/subscriptions.example.json shows how",
-    "then start: leek-agent --subscriptions FILE",
-    "or put the list itself into the environment variable LEEK_AGENT_SUBSCRIPTIONS",
-    "and see that all is well: leek-agent check --offline",
+    "no subscriptions: which broker is to be read, and where is Leek? Write to a file, say leek.json:",
+    r#"[{"broker": "amqp://USER:PASSWORD@HOST:5672/VHOST", "api_url": "https://LEEK", "app_key": "KEY", "org_name": "ORG", "app_name": "shop", "app_env": "prod"}]"#,
+    "try it, without taking a single event: leek-agent check --subscriptions leek.json",
+    "then start: leek-agent --subscriptions leek.json",
+    "all other keys and ways: leek-agent --help, and the README",
 ];
 
 /// Where a configuration comes from.

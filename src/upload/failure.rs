@@ -94,7 +94,7 @@ fn io_reason(error: &io::Error, place: &str) -> String {
         | ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe => {
-            "connection closed before the answer was complete: if only large batches fail, a proxy limits their size"
+            "connection closed before the answer was complete: check that api_url is the Leek API's; if only large batches fail, a proxy limits their size"
         }
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
             return format!("no route to the host in {place}: check the gateway's network");

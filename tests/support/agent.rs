@@ -84,6 +84,15 @@ pub struct Setup {
     stdout: Stdout,
     /// What runs before it in a mount namespace of its own.
     mounts: Option<String>,
+    network: Network,
+}
+
+/// Which networks it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    This,
+    /// A namespace of its own, in which nothing is set up.
+    Nothing,
 }
 
 /// Who reads what the agent prints.
@@ -107,6 +116,7 @@ impl Setup {
             env: Vec::new(),
             stdout: Stdout::Read,
             mounts: None,
+            network: Network::This,
         }
     }
 
@@ -115,6 +125,12 @@ impl Setup {
     pub fn mounting(mut self, script: &str) -> Setup {
         self.mounts = Some(script.to_owned());
         self
+    }
+
+    /// Runs in namespaces of its own without a network, as on a gateway whose line is down.
+    pub fn without_network(mut self) -> Setup {
+        self.network = Network::Nothing;
+        self.mounting("true")
     }
 
     /// Nobody reads its standard output, until [`Agent::read_on`].
@@ -149,7 +165,7 @@ impl Setup {
         let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_leek-agent").into());
         let mut command = match &self.mounts {
             None => Command::new(binary),
-            Some(script) => in_namespace(script, &binary),
+            Some(script) => in_namespace(script, self.network, &binary),
         };
         command
             .env_clear()
@@ -188,8 +204,11 @@ impl Setup {
 }
 
 /// A command line to which the agent's words may be added; the agent takes the process over.
-fn in_namespace(script: &str, binary: &OsStr) -> Command {
+fn in_namespace(script: &str, network: Network, binary: &OsStr) -> Command {
     let mut command = Command::new("unshare");
+    if network == Network::Nothing {
+        command.arg("--net");
+    }
     let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
     let script = format!("set -e; {path}; {script}; exec \"$0\" \"$@\"");
     command.args(["-rm", "sh", "-c", &script]).arg(binary);

@@ -117,7 +117,8 @@ impl Answer {
     }
 }
 
-fn error(status: u16, code: &str, message: &str) -> Answer {
+/// An error as Leek's API words it.
+pub fn error(status: u16, code: &str, message: &str) -> Answer {
     let error = json!({"code": code, "message": message, "reason": message});
     Answer::Status(status, json!({"error": error}))
 }

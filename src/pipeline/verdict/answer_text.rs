@@ -59,9 +59,10 @@ impl Answer<'_> {
     pub(super) fn shown(&self) -> String {
         let text = match self.error() {
             Some(error) => {
-                let parts = [error.code, error.message, error.reason];
-                let parts: Vec<String> =
-                    parts.into_iter().filter(|part| !part.is_empty()).collect();
+                let mut parts = vec![error.code, error.message, error.reason];
+                parts.retain(|part| !part.is_empty());
+                // Leek often gives the same words twice.
+                parts.dedup();
                 plain(&parts.join(": "))
             }
             None => plain(&String::from_utf8_lossy(self.body)),

@@ -30,7 +30,9 @@ pub fn reason(error: &Error, login: Login) -> String {
         Error::MissedServerHeartbeats => {
             format!("the broker was silent for {} s: it hangs, or the network is cut", 2 * HEARTBEAT.as_secs())
         }
-        Error::ConnectionTimeout => "the broker took the connection but did not greet in time".to_owned(),
+        Error::ConnectionTimeout => {
+            "the broker took the connection but did not greet in time: is this RabbitMQ's port for AMQP, and not the one of its web page?".to_owned()
+        },
         Error::UnexpectedSocketClose => "the broker closed the connection".to_owned(),
         Error::IoErrorReadingSocket { source } | Error::IoErrorWritingSocket { source } => {
             tls::cause(source).map_or_else(|| source.to_string(), encrypted)
