@@ -2,10 +2,11 @@
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::low_level::pipe;
 
 /// The signals an agent heeds. Two of the same kind in quick succession are two.
@@ -16,7 +17,11 @@ pub struct Signals {
 
 impl Signals {
     /// Starts to listen: SIGTERM and SIGINT wake `stop`, SIGHUP wakes `reload`.
+    ///
+    /// A file that reaches a limit (`ulimit -f`) then fails as on a full disk: its SIGXFSZ would end
+    /// the agent.
     pub fn listen(registry: &Registry, stop: Token, reload: Token) -> io::Result<Self> {
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         Ok(Signals {
             stop: socket(registry, stop, &[SIGTERM, SIGINT])?,
             reload: socket(registry, reload, &[SIGHUP])?,

@@ -106,9 +106,15 @@ fn a_batch_that_is_too_large_is_halved() {
 }
 
 /// Whatever holds document `bad` gets `answer`; all others must come through and `bad` must not. Gives
-/// the agent, stopped.
+/// the agent, stopped, and the API.
 #[track_caller]
-fn isolates(name: &str, changes: &Value, count: usize, bad: usize, answer: &Answer) -> Agent {
+fn isolate(
+    name: &str,
+    changes: &Value,
+    count: usize,
+    bad: usize,
+    answer: &Answer,
+) -> (Agent, FakeApi) {
     let (vhost, api, subscription) = parts(name);
     let mut publisher = Publisher::open(&vhost.url());
     let (id, refusal) = (uuid(bad), answer.clone());
@@ -128,6 +134,14 @@ fn isolates(name: &str, changes: &Value, count: usize, bad: usize, answer: &Answ
     let ledger = agent.stop();
     let wanted = (count as u64 - 1, 1);
     assert_eq!((ledger.delivered, ledger.quarantined), wanted, "{ledger:?}");
+    api.assert_nothing_missing((0..count).filter(|number| *number != bad));
+    (agent, api)
+}
+
+/// The same, where each of the others is stored once.
+#[track_caller]
+fn isolates(name: &str, changes: &Value, count: usize, bad: usize, answer: &Answer) -> Agent {
+    let (agent, api) = isolate(name, changes, count, bad, answer);
     api.assert_exactly_once((0..count).filter(|number| *number != bad));
     agent
 }
@@ -166,10 +180,57 @@ fn a_poison_document_is_found_while_others_pass() {
     let failing = Answer::Status(500, json!({"error": {"message": "boom"}}));
     // Small batches, side by side: the others pass while the poisoned one is tried five times.
     let changes = json!({"batch_max_number_of_messages": 4, "concurrency_pool_size": 3});
-    let agent = isolates("poison", &changes, 200, 42, &failing);
+    // Once all others are stored, one of them is posted again as a witness.
+    let (agent, _) = isolate("poison", &changes, 200, 42, &failing);
     let answer = r#"500: {"error":{"message":"boom"}}"#;
     let reason = "500 again and again while others were stored";
     assert_quarantined(&agent, &[42], reason, answer);
+}
+
+/// Posts with one of these events meet 500, all others are stored.
+fn fail_on(api: &FakeApi, bad: &'static [usize]) {
+    api.answer(
+        |request| match bad.iter().any(|one| request.names(&uuid(*one))) {
+            true => Answer::Status(500, json!({"error": {"message": "boom"}})),
+            false => Answer::Stored,
+        },
+    );
+}
+
+/// Nothing was ever stored that could tell the API from the documents, and only one upload is under
+/// way at a time.
+#[test]
+fn poison_documents_at_the_start_do_not_stop_a_quiet_subscription() {
+    let (vhost, api, subscription) = parts("poisons");
+    let changes = json!({"batch_max_number_of_messages": 1, "concurrency_pool_size": 1});
+    let mut publisher = Publisher::open(&vhost.url());
+    fail_on(&api, &[0, 1, 2]);
+    publisher.send(0, 4);
+    let mut agent = start(&with(subscription, &changes));
+    api.wait_ids(LONG, 1);
+    vhost.wait_depth(QUEUE, 0, 0);
+    let ledger = agent.stop();
+    let wanted = (1, 3);
+    assert_eq!((ledger.delivered, ledger.quarantined), wanted, "{ledger:?}");
+}
+
+#[test]
+fn a_poison_document_is_found_where_nothing_else_comes() {
+    let (vhost, api, subscription) = parts("witness");
+    let mut publisher = Publisher::open(&vhost.url());
+    fail_on(&api, &[1]);
+    let mut agent = start(&subscription);
+    publisher.send(0, 1);
+    api.wait_ids(LONG, 1);
+    publisher.send(1, 1);
+    vhost.wait_depth(QUEUE, 0, 0);
+    // What was stored before bore witness.
+    assert_eq!(api.events_by_id().get(&uuid(0)), Some(&6));
+    let ledger = agent.stop();
+    let wanted = (1, 1);
+    assert_eq!((ledger.delivered, ledger.quarantined), wanted, "{ledger:?}");
+    let reason = "500 again and again while others were stored";
+    assert_quarantined(&agent, &[1], reason, r#"500: {"error":{"message":"boom"}}"#);
 }
 
 // ── Kept, and sent again ─────────────────────────────────────────────────────────────────────────
@@ -352,6 +413,15 @@ fn a_directory_that_cannot_be_made_stops_no_delivery() {
         |setup| setup.args(&["--quarantine-dir", "FOLDER/subscriptions.json/q"]),
         &["not a directory", "check --quarantine-dir"],
     );
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_stops_no_delivery() {
+    if !can_mount() {
+        return;
+    }
+    let limited = |setup: Setup| setup.mounting("ulimit -f 0");
+    keeps_nothing("limited", limited, &["file too large"]);
 }
 
 #[test]

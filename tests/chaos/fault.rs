@@ -73,6 +73,8 @@ pub enum ApiFault {
     Refusing,
     /// Refuses every batch with one of them, and does not say which.
     RefusingBatches,
+    /// Fails with 500 on every batch with one of a few documents.
+    FailingOnSome,
     /// Knows the agent no more.
     WrongKey,
     /// A hotel's page in place of the API.
@@ -122,10 +124,13 @@ impl Fault {
         }
     }
 
-    /// Of documents, by the number of their event: those that a refusing API refuses.
+    /// Of documents, by the number of their event: those that this API never takes.
     pub fn refuses(self, number: usize) -> bool {
-        let refusing = [ApiFault::Refusing, ApiFault::RefusingBatches].map(Fault::Api);
-        refusing.contains(&self) && is_refused(number)
+        match self {
+            Fault::Api(ApiFault::Refusing | ApiFault::RefusingBatches) => is_refused(number),
+            Fault::Api(ApiFault::FailingOnSome) => is_poison(number),
+            _ => false,
+        }
     }
 
     pub fn begin(self, site: &mut Site) {
@@ -245,13 +250,17 @@ impl ApiFault {
             ApiFault::HeadOnly => head_only(random),
             ApiFault::Closing => Answer::Close,
             ApiFault::Unsaid => Answer::Unsaid(Vec::new()),
-            ApiFault::Refusing => match refused(request) {
+            ApiFault::Refusing => match named(request, is_refused) {
                 names if names.is_empty() => Answer::Stored,
                 names => Answer::Partial(names),
             },
-            ApiFault::RefusingBatches => match refused(request).is_empty() {
+            ApiFault::RefusingBatches => match named(request, is_refused).is_empty() {
                 true => Answer::Stored,
                 false => Answer::Status(422, json!({"error": {"message": "no"}})),
+            },
+            ApiFault::FailingOnSome => match named(request, is_poison).is_empty() {
+                true => Answer::Stored,
+                false => Answer::Status(500, json!({"error": {"message": "boom"}})),
             },
             ApiFault::WrongKey => Answer::wrong_key(),
             ApiFault::Portal => Answer::captive_portal(),
@@ -261,19 +270,24 @@ impl ApiFault {
     }
 }
 
-/// The ids of the documents that a refusing API does not take.
-fn refused(request: &Request) -> Vec<String> {
+/// The ids of those documents whose events have such numbers.
+fn named(request: &Request, is_meant: fn(usize) -> bool) -> Vec<String> {
     let ids = request
         .documents
         .iter()
         .filter_map(|one| one["id"].as_str());
-    let ids = ids.filter(|id| number_of(id).is_some_and(is_refused));
+    let ids = ids.filter(|id| number_of(id).is_some_and(is_meant));
     ids.map(str::to_owned).collect()
 }
 
 /// Two in a hundred.
 fn is_refused(number: usize) -> bool {
     number % 50 == 7
+}
+
+/// One in a thousand, for each takes some ten posts to be found; the first comes at once.
+fn is_poison(number: usize) -> bool {
+    number % 1000 == 7
 }
 
 /// A 201 is said only by an API that has stored.

@@ -145,6 +145,7 @@ pub fn rows() -> Vec<Row> {
         ("api_answers_lost", vec![Api::Unsaid.into()]),
         ("api_refuses_some", vec![Api::Refusing.into()]),
         ("api_refuses_batches", vec![Api::RefusingBatches.into()]),
+        ("api_fails_on_some", vec![Api::FailingOnSome.into()]),
         ("captive_portal", vec![Api::Portal.into()]),
         ("garbage_from_api", vec![Api::Garbage.into()]),
         ("api_moody", vec![Api::Moody.into()]),
@@ -272,13 +273,14 @@ fn any(random: &mut fastrand::Rng) -> Fault {
         Wire::Refused,
         Wire::Trickle,
     ];
-    const API: [ApiFault; 9] = [
+    const API: [ApiFault; 10] = [
         ApiFault::Failing,
         ApiFault::HeadOnly,
         ApiFault::Closing,
         ApiFault::Unsaid,
         ApiFault::Refusing,
         ApiFault::RefusingBatches,
+        ApiFault::FailingOnSome,
         ApiFault::Portal,
         ApiFault::Garbage,
         ApiFault::Moody,
