@@ -6,8 +6,10 @@
 
 mod arrange;
 mod at_file;
+mod completions;
 pub mod duration;
 mod layers;
+mod manual;
 mod meaning;
 pub mod options;
 mod typed;
@@ -23,6 +25,7 @@ use crate::config::environment::Env;
 use crate::config::fault::Report;
 use crate::exit::Exit;
 use crate::logging;
+use crate::release::VERSION;
 use crate::secret::Secret;
 
 pub use arrange::{is_value, option};
@@ -74,7 +77,7 @@ pub struct CheckOptions {
 #[derive(Debug)]
 pub enum Outcome {
     Run(Box<Invocation>),
-    /// `--help`, `--version`: print, exit 0.
+    /// `--help`, `--version`, `man`, `completions`: print, exit 0.
     Print(String),
     /// `LEEK_ENABLE_AGENT` is false: log so, exit 0.
     Disabled(logging::Settings),
@@ -122,8 +125,7 @@ fn parse_asking(
     let words = at_file::expand(args).map_err(StartError::Usage)?;
     let arranged = arrange::arrange(words).map_err(StartError::Usage)?;
     if arranged.has("version") && !arranged.has("help") {
-        let version = env!("CARGO_PKG_VERSION");
-        return Ok(Outcome::Print(format!("leek-agent {version}\n")));
+        return Ok(Outcome::Print(format!("leek-agent {VERSION}\n")));
     }
     match typed::read(&arranged.argv()) {
         Ok(typed) => meaning::of(typed, &arranged, env, ask),

@@ -15,6 +15,7 @@ pub mod lock;
 pub mod logging;
 pub mod notify;
 pub mod process_title;
+pub mod release;
 pub mod secret;
 pub mod signal;
 pub mod small_file;

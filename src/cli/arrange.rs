@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::at_file::Word;
-use super::options::{self, COMMANDS, DEFAULT_COMMAND, OPTIONS, OptionSpec, TAKES_FILES, Takes};
+use super::options::{self, COMMANDS, DEFAULT_COMMAND, OPTIONS, OptionSpec, TAKES_WORDS, Takes};
 use crate::config::fault::{HIDDEN, quoted};
 use crate::nearest::nearest;
 
@@ -23,8 +23,8 @@ pub struct Arranged {
     pub command: Option<&'static str>,
     /// By long name.
     pub options: BTreeMap<&'static str, Given>,
-    /// Of the command that takes some.
-    pub files: Vec<String>,
+    /// Behind a command that takes some.
+    pub words: Vec<String>,
 }
 
 /// Puts the words in order; the fault is one line.
@@ -106,15 +106,18 @@ fn place(word: &Word) -> String {
 }
 
 impl Arranged {
-    /// A word that is no option: the command, or a file behind it. `help` is `--help`.
+    /// A word that is no option: the command, or a word behind it. `help` is `--help`.
     fn plain(&mut self, word: String) -> Result<(), String> {
         if word == "help" {
             let (value, origin) = (None, None);
             self.options.insert("help", Given { value, origin });
             return Ok(());
         }
-        if self.command == Some(TAKES_FILES) {
-            self.files.push(word);
+        if self
+            .command
+            .is_some_and(|command| TAKES_WORDS.contains(&command))
+        {
+            self.words.push(word);
             return Ok(());
         }
         let shown = self.shown(&word);
@@ -183,7 +186,7 @@ impl Arranged {
         }
         argv.push(command.unwrap_or_else(|| DEFAULT_COMMAND.into()));
         argv.extend(own);
-        argv.extend(self.files.iter().cloned());
+        argv.extend(self.words.iter().cloned());
         argv
     }
 
@@ -272,7 +275,7 @@ mod tests {
             ),
             ("-x", "unknown option -x: expected one of -u -t -h -V"),
             ("chekc", "unknown command \"chekc\": did you mean check?"),
-            ("a replay", "unknown command \"a\": did you mean run?"),
+            ("rum replay", "unknown command \"rum\": did you mean run?"),
             ("run again", "unexpected \"again\" after the command run"),
             (
                 "-t run hunter2",

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::arrange::Arranged;
+use super::completions::Shell;
 use super::layers::{Found, Layers, Origin};
 use super::typed::{
     Typed, TypedCheck, TypedCommand, TypedReplay, TypedRun, TypedSink, TypedTransform,
 };
-use super::{CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, duration};
+use super::{
+    CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, duration, manual, typed,
+};
 use crate::command::{replay, sink, transform};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
@@ -62,6 +65,8 @@ pub fn of(
     match outcome {
         // A slip of the fingers comes first: exit 64 says that the command line is to be mended.
         _ if !usage.is_empty() => Err(StartError::Usage(usage.to_string())),
+        // What the program says about itself needs no configuration.
+        Some(Outcome::Print(text)) => Ok(Outcome::Print(text)),
         Some(outcome) if config.is_empty() => Ok(outcome),
         _ => Err(StartError::Config(config)),
     }
@@ -115,6 +120,13 @@ impl Meaning<'_> {
             TypedCommand::Transform(transform) => Some(self.transform(transform)),
             TypedCommand::Sink(sink) => self.sink(sink),
             TypedCommand::Replay(replay) => self.replay(replay),
+            TypedCommand::Man(_) => {
+                return Some(Outcome::Print(manual::page(&typed::described())));
+            }
+            TypedCommand::Completions(asked) => {
+                let shell = self.shell(asked.shell)?;
+                return Some(Outcome::Print(shell.completions(&typed::described())));
+            }
         };
         let command = command?;
         Some(Outcome::Run(Box::new(Invocation { command, logging })))
@@ -187,6 +199,16 @@ impl Meaning<'_> {
         let (config, _) = self.configuration(leek)?;
         let files = typed.files.into_iter().map(PathBuf::from).collect();
         Some(Command::Replay(replay::Options { config, files }))
+    }
+
+    fn shell(&mut self, typed: Option<String>) -> Option<Shell> {
+        let name = typed.as_deref().unwrap_or_default();
+        let shell = Shell::named(name);
+        if shell.is_none() {
+            let fault = Fault::new("completions", quoted(name), Shell::EXPECTED);
+            self.layers.report(Origin::Typed, &fault);
+        }
+        shell
     }
 
     fn listen(&mut self, typed: Option<String>) -> Option<SocketAddr> {

@@ -25,9 +25,17 @@ pub struct OptionSpec {
 
 /// The command that is meant where none is named.
 pub const DEFAULT_COMMAND: &str = "run";
-pub const COMMANDS: [&str; 5] = ["run", "check", "transform", "sink", "replay"];
-/// The command behind which files are named.
-pub const TAKES_FILES: &str = "replay";
+pub const COMMANDS: [&str; 7] = [
+    "run",
+    "check",
+    "transform",
+    "sink",
+    "replay",
+    "man",
+    "completions",
+];
+/// The commands behind which words of their own stand.
+pub const TAKES_WORDS: [&str; 2] = ["replay", "completions"];
 
 pub const OPTIONS: [OptionSpec; 21] = [
     global("subscriptions", Takes::Value),
@@ -107,9 +115,14 @@ pub fn key(long: &str) -> String {
     long.replace('-', "_")
 }
 
+/// True for options that have a variable: what only prints something has none.
+pub fn is_configurable(long: &str) -> bool {
+    !["help", "version"].contains(&long)
+}
+
 /// True for options that a configuration file can carry.
 pub fn is_key(long: &str) -> bool {
-    !["config", "help", "version"].contains(&long)
+    long != "config" && is_configurable(long)
 }
 
 #[cfg(test)]

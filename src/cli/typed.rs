@@ -1,10 +1,10 @@
 //! What was typed, option by option, as argh reads it: text only. What it means, and what
 //! environment and files add, is `meaning`'s. The doc comments are the help texts.
 
-use argh::{EarlyExit, FromArgs};
+use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FromArgs};
 
 /// Moves Celery events from message brokers to the Leek API. Without a command it runs.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     note = "Options stand before or after the command; @FILE is replaced by the options in that\n  \
 file. Every option has an environment variable: LEEK_AGENT_ and its name in upper case,\n  \
@@ -64,7 +64,7 @@ pub struct Typed {
     pub command: TypedCommand,
 }
 
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand)]
 pub enum TypedCommand {
     Run(TypedRun),
@@ -72,10 +72,12 @@ pub enum TypedCommand {
     Transform(TypedTransform),
     Sink(TypedSink),
     Replay(TypedReplay),
+    Man(TypedMan),
+    Completions(TypedCompletions),
 }
 
 /// Consume and deliver until told to stop. This is the default command.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     subcommand,
     name = "run",
@@ -97,7 +99,7 @@ pub struct TypedRun {
 }
 
 /// Validate the configuration, then test every broker and API. Consumes nothing.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     subcommand,
     name = "check",
@@ -111,7 +113,7 @@ pub struct TypedCheck {
 
 /// Turn JSON lines on stdin into Leek documents on stdout. A line is one batch: an event, or a list
 /// of message bodies, each an event or a list of events.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     subcommand,
     name = "transform",
@@ -131,7 +133,7 @@ pub struct TypedTransform {
 
 /// Stand in for the Leek API, to commission a gateway with: check the headers, answer as the API
 /// does, print the documents as JSON lines.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     subcommand,
     name = "sink",
@@ -148,7 +150,7 @@ pub struct TypedSink {
 
 /// Send the documents of quarantine files to the API again, and say what became of them. The files
 /// are not changed; sending a document twice does no harm.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     subcommand,
     name = "replay",
@@ -158,6 +160,25 @@ pub struct TypedReplay {
     /// quarantine files, oldest first
     #[argh(positional, arg_name = "FILE")]
     pub files: Vec<String>,
+}
+
+/// Print the manual page, for man(1).
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "man")]
+pub struct TypedMan {}
+
+/// Print what a shell needs to complete command lines of leek-agent.
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "completions")]
+pub struct TypedCompletions {
+    /// bash, zsh or fish
+    #[argh(positional, arg_name = "SHELL")]
+    pub shell: Option<String>,
+}
+
+/// What the definitions above say about themselves: what manual page and completions are made of.
+pub fn described() -> CommandInfoWithArgs {
+    Typed::get_args_info()
 }
 
 /// Reads words that `arrange` put in order.

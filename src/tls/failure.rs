@@ -6,11 +6,7 @@ use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 use crate::logging::timestamp::rfc3339;
-
-/// When this version was released, in milliseconds since 1970: a machine whose clock shows less has
-/// lost its time. It is set with each release and is no time stamp of the build, so that the same
-/// source gives the same binary.
-const RELEASED_MS: i64 = 1_793_491_200_000;
+use crate::release::RELEASED_MS;
 
 /// Names of a certificate that are shown.
 const NAMES_SHOWN: usize = 4;
