@@ -310,6 +310,16 @@ impl Agent {
         self.group.signal(libc::SIGTERM);
     }
 
+    /// Freezes it: nothing of it turns any more, its event loop least of all.
+    pub fn sigstop(&self) {
+        self.group.signal(libc::SIGSTOP);
+    }
+
+    /// Ends [`Agent::sigstop`].
+    pub fn sigcont(&self) {
+        self.group.signal(libc::SIGCONT);
+    }
+
     /// Kills it as the kernel would when memory is short.
     pub fn kill9(&mut self) {
         self.group.kill();

@@ -22,4 +22,5 @@ pub mod publisher;
 pub mod rabbitmq;
 pub mod redis;
 pub mod slow_api;
+pub mod systemd;
 pub mod wait;
