@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::agent::{Agent, PAUSE_MS, SOON, Setup, is_debug_build, subscription, with};
 use support::api::{Answer, FakeApi};
+use support::faketime::faketime;
 use support::publisher::{Publisher, QUEUE};
 use support::rabbitmq::shared;
 use support::redis::Redis;
@@ -24,15 +25,6 @@ const JUMPS: [(&str, Option<&str>); 6] = [
     ("+0", None),
 ];
 
-/// The library, where Debian puts it.
-fn faketime() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").expect("a folder").flatten();
-    let mut found = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
-    found
-        .find(|path| path.exists())
-        .expect("libfaketime: scripts/setup installs it")
-}
-
 /// False, with the reason printed, for another build of the agent, which may be static.
 fn takes_a_library() -> bool {
     let ours = is_debug_build();
@@ -46,7 +38,10 @@ fn takes_a_library() -> bool {
 fn start_with_clock(subscriptions: &[Value]) -> (Agent, PathBuf) {
     let setup = Setup::new(subscriptions).file("clock", "+0");
     let agent = setup
-        .env("LD_PRELOAD", &faketime().display().to_string())
+        .env(
+            "LD_PRELOAD",
+            &faketime("libfaketimeMT.so.1").display().to_string(),
+        )
         .env("FAKETIME_TIMESTAMP_FILE", "clock")
         .env("FAKETIME_NO_CACHE", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
