@@ -98,7 +98,10 @@ impl Worker {
 
 /// `python -m celery` with the application that the demo uses, too.
 fn celery(line: Line, broker: &str) -> Command {
-    let venv = venv(line);
+    let venv = venv(match line {
+        Line::Newest => "",
+        Line::FiveTwo => "-5.2",
+    });
     let python = venv.join("bin/python");
     assert!(
         python.exists(),
@@ -118,12 +121,10 @@ fn celery(line: Line, broker: &str) -> Command {
     command
 }
 
-/// Where scripts/setup puts it.
-fn venv(line: Line) -> PathBuf {
+/// Where scripts/setup puts the Python environment of that ending.
+pub fn venv(ending: &str) -> PathBuf {
     let mut folder = newest_venv().into_os_string();
-    if line == Line::FiveTwo {
-        folder.push("-5.2");
-    }
+    folder.push(ending);
     folder.into()
 }
 

@@ -24,5 +24,6 @@ pub mod publisher;
 pub mod rabbitmq;
 pub mod redis;
 pub mod slow_api;
+pub mod supervisor;
 pub mod systemd;
 pub mod wait;
