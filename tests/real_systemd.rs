@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::agent::{SOON, Setup, subscription, with};
-use support::api::FakeApi;
-use support::publisher::Publisher;
+use support::api::{Answer, FakeApi};
+use support::booted::{Booted, can_boot};
+use support::disk::quarantine_lines;
+use support::publisher::{Publisher, QUEUE, uuid};
 use support::rabbitmq::shared;
 use support::redis::Redis;
 use support::systemd::ServiceManager;
@@ -160,4 +162,84 @@ fn a_wrong_configuration_ends_with_the_status_that_the_unit_does_not_restart() {
         unit.lines()
             .any(|line| line == "RestartPreventExitStatus=78")
     );
+}
+
+/// The unit with its lines for a key that all share, and the program where the test can put it.
+fn unit() -> String {
+    let mut text = include_str!("../configs/leek-agent.service").to_owned();
+    for (from, to) in [
+        ("/usr/bin/leek-agent", "/usr/local/bin/leek-agent"),
+        ("# LoadCredential=app.key", "LoadCredential=app.key"),
+        ("# Environment=", "Environment="),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+#[test]
+fn a_real_systemd_runs_it_hardened_mends_it_and_stops_it() {
+    if !can_boot() {
+        return;
+    }
+    let (vhost, api) = (shared().vhost("booted"), FakeApi::start());
+    let mut publisher = Publisher::open(&vhost.url());
+    let refused = uuid(7);
+    api.always(Answer::Partial(vec![refused]));
+    publisher.send(0, 100);
+    let systemd = Booted::boot(&unit(), "WatchdogSec=3\nRestartSec=1\n");
+
+    // Not configured: that is no failure.
+    systemd.systemctl("start leek-agent");
+    assert_eq!(systemd.show("ConditionResult"), "no");
+    assert_eq!(systemd.show("ActiveState"), "inactive");
+
+    let right = with(
+        subscription(&vhost.url(), &api.url()),
+        &json!({"app_key": null}),
+    );
+    systemd.configure("app.key", "from-a-credential\n");
+    systemd.configure_all(&[with(right.clone(), &json!({"prefetch_count": 5}))]);
+    systemd.systemctl("start leek-agent");
+    systemd.wait_show(SOON, "ActiveState", "failed");
+    assert_eq!(systemd.show("ExecMainStatus"), "78");
+    let stays = holds_for(Duration::from_secs(3), || systemd.show("NRestarts") == "0");
+    assert!(stays, "a wrong configuration was tried again");
+
+    systemd.configure_all(&[right]);
+    systemd.systemctl("start leek-agent");
+    systemd.wait_show(SOON, "StatusText", "1 of 1 subscriptions well");
+    assert_eq!(systemd.show("ActiveState"), "active");
+    api.wait_ids(SOON, 99);
+    assert_eq!(
+        api.posts()[0].headers["x-leek-app-key"],
+        "from-a-credential"
+    );
+    let may = systemd.status_lines(&["CapEff", "NoNewPrivs", "Seccomp:"]);
+    assert_eq!(
+        may,
+        ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"]
+    );
+    let user = systemd.status_lines(&["Uid"]);
+    assert!(!user[0].starts_with("Uid:\t0\t"), "{user:?}");
+    let kept = || quarantine_lines(&systemd.state().join("quarantine")).len();
+    wait_until(SOON, "the refused document is in its state", || kept() == 1);
+
+    // Its loop hangs: the watchdog kills it, and another is started. Then a plain kill.
+    systemd.signal("STOP");
+    systemd.wait_show(SOON, "NRestarts", "1");
+    systemd.wait_show(SOON, "ActiveState", "active");
+    systemd.signal("KILL");
+    systemd.wait_show(SOON, "NRestarts", "2");
+    systemd.wait_show(SOON, "ActiveState", "active");
+    publisher.send(100, 100);
+    api.wait_ids(SOON, 199);
+
+    systemd.systemctl("stop leek-agent");
+    assert_eq!(systemd.show("ActiveState"), "inactive");
+    assert_eq!(systemd.show("Result"), "success");
+    assert_eq!(systemd.show("ExecMainStatus"), "0");
+    vhost.wait_depth(QUEUE, 0, 0);
+    assert!(!systemd.log().contains("from-a-credential"));
 }

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -14,49 +13,19 @@ use tempfile::TempDir;
 
 use super::faketime::faketime;
 use super::keeper::{Group, keep_folder, lock};
+use super::namespace::{self, MOUNTS, first_child, inside, is_root, syslog};
 use super::wait::poll;
 
 /// Six of the minutes that cron knows: for cron itself, and not for what it starts, the clock runs six
 /// times as fast.
 pub const MINUTES: Duration = Duration::from_secs(60);
 
-/// What is mounted before cron starts, in the folder of the test. cron writes to `/dev/log`, which
-/// many a build machine lacks, and `/dev` is no place to add one.
-const NAMESPACE: &str = r#"
-set -e
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mount --bind etc /etc
-mount --bind bin /usr/local/bin
-mount -t tmpfs tmpfs /run
+/// What comes before cron in its namespaces, after the mounts that others need, too.
+const CRON: &str = r#"
 mount -t tmpfs tmpfs /var/spool/cron
 mkdir -p /var/spool/cron/crontabs
-mount --rbind /dev olddev
-mount -t tmpfs tmpfs /dev
-for name in null zero full random urandom; do
-    touch "/dev/$name"
-    mount --bind "olddev/$name" "/dev/$name"
-done
-ln -s "$PWD/log" /dev/log
 exec env LD_PRELOAD="$1" FAKETIME='+0 x6' cron -f -L 7
 "#;
-
-/// Accounts and what PAM reads; the certificates of a large `/etc` are not copied.
-const ETC: [&str; 14] = [
-    "passwd",
-    "group",
-    "shadow",
-    "gshadow",
-    "nsswitch.conf",
-    "login.defs",
-    "environment",
-    "default",
-    "localtime",
-    "pam.conf",
-    "pam.d",
-    "security",
-    "ld.so.cache",
-    "alternatives",
-];
 
 /// A running cron. Dropping it kills it and all jobs.
 pub struct Cron {
@@ -68,9 +37,7 @@ pub struct Cron {
 /// False, with the reason printed, where cron cannot be had to itself.
 pub fn can_run() -> bool {
     // In a user namespace cron may not set the groups of a job, and gives it up.
-    // SAFETY: geteuid(2) only answers.
-    let is_root = unsafe { libc::geteuid() } == 0;
-    let can = is_root && has_namespaces();
+    let can = is_root() && has_namespaces();
     if !can {
         println!("skipped: cron needs root and namespaces of its own");
     }
@@ -88,11 +55,11 @@ impl Cron {
         let folder = tempfile::tempdir().expect("a temporary folder");
         keep_folder(folder.path());
         prepare(folder.path(), crontabs, subscriptions);
-        let syslog = listen(&folder.path().join("log"));
+        let syslog = syslog(folder.path());
         let group = Group::spawn(
             Command::new("unshare")
                 .args(["-mpf", "--kill-child", "--mount-proc"])
-                .args(["sh", "-c", NAMESPACE, "sh"])
+                .args(["sh", "-c", &format!("{MOUNTS}{CRON}"), "sh"])
                 .arg(faketime("libfaketime.so.1"))
                 .current_dir(folder.path())
                 .stdin(Stdio::null()),
@@ -138,21 +105,13 @@ impl Cron {
     /// Runs a command line among cron's processes, whose numbers are other ones there.
     #[track_caller]
     pub fn inside(&self, line: &str) {
-        let done = Command::new("nsenter")
-            .args(["-m", "-p", "-t", &self.init().to_string()])
-            .args(["sh", "-c", line])
-            .status()
-            .expect("nsenter starts");
+        let done = inside(self.init(), line).status;
         assert!(done.success(), "{line}: {done}");
     }
 
     /// The process id of cron itself.
     fn init(&self) -> u32 {
-        let pid = self.group.pid();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.expect("cron runs");
-        let first = children.split_whitespace().next().expect("cron runs");
-        first.parse().expect("a number")
+        first_child(self.group.pid()).expect("cron runs")
     }
 }
 
@@ -168,17 +127,9 @@ impl Drop for Cron {
 
 fn prepare(folder: &Path, crontabs: &[(&str, &str)], subscriptions: &[Value]) {
     let path = |name: &str| -> PathBuf { folder.join(name) };
-    for name in ["etc/cron.d", "etc/leek-agent", "bin", "olddev"] {
+    namespace::prepare(folder);
+    for name in ["etc/cron.d", "etc/leek-agent"] {
         fs::create_dir_all(path(name)).expect("writable");
-    }
-    for name in ETC {
-        let copied = Command::new("cp")
-            .arg("-aL")
-            .arg(Path::new("/etc").join(name))
-            .arg(path("etc"))
-            .stderr(Stdio::null())
-            .status();
-        copied.expect("cp starts");
     }
     for (name, text) in crontabs {
         fs::write(path("etc/cron.d").join(name), text).expect("writable");
@@ -201,18 +152,4 @@ fn write_witness(path: &Path, runs: &Path) {
     );
     fs::write(path, text).expect("writable");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
-}
-
-/// Collects what is written to a syslog socket.
-fn listen(path: &Path) -> Arc<Mutex<Vec<String>>> {
-    let socket = UnixDatagram::bind(path).expect("a socket");
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&lines);
-    std::thread::spawn(move || {
-        let mut bytes = [0; 8192];
-        while let Ok(length) = socket.recv(&mut bytes) {
-            lock(&heard).push(String::from_utf8_lossy(&bytes[..length]).into_owned());
-        }
-    });
-    lines
 }

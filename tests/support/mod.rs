@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod booted;
 pub mod celery;
 pub mod certs;
 pub mod cron;
@@ -19,6 +20,7 @@ pub mod fault_proxy;
 pub mod heap;
 pub mod hostile;
 pub mod keeper;
+pub mod namespace;
 pub mod proxy;
 pub mod publisher;
 pub mod rabbitmq;

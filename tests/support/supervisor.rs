@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::celery::venv;
 use super::keeper::{Group, keep_folder};
+use super::namespace::first_child;
 use super::wait::{poll, wait_for, wait_until};
 
 /// Python starts and imports: seconds on a busy machine.
@@ -175,8 +176,8 @@ impl Supervisor {
     /// The running program's process id, as it is outside of the namespace.
     #[track_caller]
     pub fn agent_pid(&self, limit: Duration) -> u32 {
-        let supervisor = wait_for(limit, "supervisor runs", || only_child(self.group.pid()));
-        wait_for(limit, "its program runs", || only_child(supervisor))
+        let supervisor = wait_for(limit, "supervisor runs", || first_child(self.group.pid()));
+        wait_for(limit, "its program runs", || first_child(supervisor))
     }
 
     /// Kills the running program, and waits until another runs in its place.
@@ -199,11 +200,6 @@ impl Drop for Supervisor {
             }
         }
     }
-}
-
-fn only_child(pid: u32) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    children.split_whitespace().next()?.parse().ok()
 }
 
 /// The text of a struct's member.
