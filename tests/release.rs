@@ -1,13 +1,16 @@
-//! `scripts/release`, as far as it needs no builds: what it writes, what it refuses, what it cuts out.
+//! `scripts/release`: what it writes, what it refuses, what it cuts out, and what it leaves in dist/. In
+//! place of the builds stand scripts that take no time.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 /// What the script looks at.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
+    ".gitignore",
     "Cargo.toml",
     "Cargo.lock",
     "CHANGELOG.md",
@@ -18,6 +21,18 @@ const FILES: [&str; 6] = [
 
 const CHANGELOG: &str = "# Changelog\n\n## Unreleased\n\n### Added\n- News.\n\n\
     ## 0.0.1 - 2020-01-02\n\n- Old news.\n";
+
+/// Stands for `scripts/build-release`: one program that runs here, one that does not, and their parts list.
+const BUILD: &str = "#!/bin/sh
+mkdir -p dist && cd dist
+printf '#!/bin/sh\\nexit 1\\n' >leek-agent-armv7-unknown-linux-musleabihf
+printf '#!/bin/sh\\necho the page of $1\\n' >leek-agent-x86_64-unknown-linux-musl
+echo '{}' >leek-agent.cdx.json
+chmod +x leek-agent-*-linux-*
+";
+
+/// Stands for `scripts/package`.
+const PACKAGE: &str = "#!/bin/sh\necho deb >dist/leek-agent_98.7.6-1_armhf.deb\n";
 
 /// A repository with those files alone.
 struct Repository {
@@ -42,6 +57,12 @@ impl Repository {
 
     fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join(file)
+    }
+
+    fn script(&self, file: &str, text: &str) {
+        fs::write(self.path(file), text).expect("writable");
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.path(file), executable).expect("writable");
     }
 
     fn read(&self, file: &str) -> String {
@@ -107,6 +128,48 @@ fn a_prepared_version_passes_and_its_notes_are_cut_out() {
     assert_eq!(notes, "# leek-agent 98.7.6\n\n### Added\n- News.\n");
     let (_, again) = repository.release(&["check", "98.7.6"]);
     assert_eq!(again, notes);
+}
+
+#[test]
+fn everything_is_in_dist_and_summed_up() {
+    let repository = Repository::new();
+    repository.script("scripts/build-release", BUILD);
+    repository.script("scripts/package", PACKAGE);
+    repository.release(&["prepare", "98.7.6"]);
+    repository.commit();
+    let mut sums = Vec::new();
+    for _ in 0..2 {
+        let (code, text) = repository.release(&["98.7.6"]);
+        assert_eq!(code, 0, "{text}");
+        sums.push(repository.read("dist/SHA256SUMS"));
+        // Of an older release, say.
+        fs::write(repository.path("dist/leek-agent_0.0.1-1_armhf.deb"), "").expect("writable");
+    }
+    assert_eq!(sums[0], sums[1]);
+    let names = sums[0]
+        .lines()
+        .filter_map(|line| line.split(' ').next_back());
+    let expected = [
+        "RELEASE-NOTES.md",
+        "leek-agent-armv7-unknown-linux-musleabihf",
+        "leek-agent-x86_64-unknown-linux-musl",
+        "leek-agent.1",
+        "leek-agent.cdx.json",
+        "leek-agent_98.7.6-1_armhf.deb",
+    ];
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    assert_eq!(names, expected);
+    assert_eq!(repository.read("dist/leek-agent.1"), "the page of man\n");
+    let notes = repository.read("dist/RELEASE-NOTES.md");
+    assert!(
+        notes.starts_with("# leek-agent 98.7.6\n\n### Added"),
+        "{notes}"
+    );
+    let mut check = Command::new("sha256sum");
+    check.args(["--check", "--quiet", "SHA256SUMS"]);
+    let checked = check.current_dir(repository.path("dist")).status();
+    assert!(checked.expect("coreutils").success());
 }
 
 #[test]
