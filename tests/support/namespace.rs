@@ -28,12 +28,14 @@ ln -s "$PWD/log" /dev/log
 "#;
 
 /// Accounts, and what the C library and PAM read; the certificates of a large `/etc` are not copied.
-const ETC: [&str; 15] = [
+const ETC: [&str; 17] = [
     "passwd",
     "group",
     "shadow",
     "gshadow",
     "nsswitch.conf",
+    "hosts",
+    "resolv.conf",
     "login.defs",
     "environment",
     "default",
