@@ -33,6 +33,7 @@ pub mod python;
 // The shells, and the loop that drives them.
 pub mod command;
 pub mod runtime;
+pub mod server;
 pub mod source;
 pub mod store;
 pub mod upload;

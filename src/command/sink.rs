@@ -4,19 +4,19 @@
 //! thread, one mio loop. It keeps nothing in memory: a batch is written out before it is answered.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use log::{info, warn};
-use mio::net::{TcpListener, TcpStream, UnixStream};
+use mio::net::{TcpListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::clock;
-use crate::http::{Connection, Limits, Request, Response};
+use crate::http::{Limits, Request, Response};
 use crate::secret::Secret;
+use crate::server::{Listener, Server, Size};
 
 mod api;
 mod output;
@@ -36,8 +36,8 @@ const READ_SIZE: usize = 64 * 1024;
 /// Connections that become ready in one turn of the loop; more are found in the next.
 const MAX_EVENTS: usize = 128;
 
-const LISTENER: Token = Token(MAX_CONNECTIONS);
-const SIGNALS: Token = Token(MAX_CONNECTIONS + 1);
+const SIGNALS: Token = Token(0);
+const SERVER: Token = Token(1);
 
 /// What `sink` was asked to do.
 #[derive(Debug, Clone)]
@@ -88,20 +88,11 @@ pub fn run(options: Options) -> Result<(), SinkError> {
 /// A sink that listens.
 pub struct Sink {
     poll: Poll,
-    listener: TcpListener,
+    server: Server,
     address: SocketAddr,
     signals: UnixStream,
-    peers: [Option<Peer>; MAX_CONNECTIONS],
     app_key: Option<Secret>,
     output: Output,
-    buffer: Vec<u8>,
-}
-
-struct Peer {
-    stream: TcpStream,
-    connection: Connection,
-    /// There may be something to read, or room to write.
-    ready: bool,
 }
 
 impl Sink {
@@ -109,24 +100,27 @@ impl Sink {
     pub fn bind(options: Options) -> Result<Self, SinkError> {
         let output = Output::open(options.out)?;
         let listen = |error| SinkError::Listen(options.listen, error);
-        let mut listener = TcpListener::bind(options.listen).map_err(listen)?;
+        let listener = TcpListener::bind(options.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let poll = Poll::new().map_err(SinkError::Loop)?;
         let mut signals = signals().map_err(SinkError::Loop)?;
         let registry = poll.registry();
         registry
-            .register(&mut listener, LISTENER, Interest::READABLE)
-            .and_then(|()| registry.register(&mut signals, SIGNALS, Interest::READABLE))
+            .register(&mut signals, SIGNALS, Interest::READABLE)
             .map_err(SinkError::Loop)?;
+        let size = Size {
+            connections: MAX_CONNECTIONS,
+            read: READ_SIZE,
+            limits: Limits::with_body(MAX_BODY),
+        };
+        let server = Server::new(Listener::Tcp(listener), size, registry, SERVER);
         Ok(Sink {
+            server: server.map_err(SinkError::Loop)?,
             poll,
-            listener,
             address,
             signals,
-            peers: [const { None }; MAX_CONNECTIONS],
             app_key: options.app_key,
             output,
-            buffer: vec![0; READ_SIZE],
         })
     }
 
@@ -143,144 +137,30 @@ impl Sink {
             if self.signalled() {
                 return Ok(());
             }
-            self.take_turns()?;
-            // Last, since turns free places, and nothing tells twice of a connection that waits.
-            self.accept();
+            let (key, output) = (self.app_key.as_ref(), &mut self.output);
+            let answer = |request: &Request| answer(request, key, output);
+            self.server
+                .turn(self.poll.registry(), answer, clock::monotonic())?;
         }
     }
 
     /// Sleeps until something happens or the nearest deadline has come.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now = clock::monotonic();
-        let wakes = self
-            .peers
-            .iter()
-            .flatten()
-            .filter_map(|peer| peer.wakes_at(now));
-        let timeout = wakes.min().map(|at| at.saturating_duration_since(now));
+        let deadline = self.server.deadline(now);
+        let timeout = deadline.map(|at| at.saturating_duration_since(now));
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
         for event in events.iter() {
-            if let Some(Some(peer)) = self.peers.get_mut(event.token().0) {
-                peer.ready = true;
-            }
+            self.server.wake(event.token());
         }
         Ok(())
     }
 
     fn signalled(&mut self) -> bool {
         matches!(self.signals.read(&mut [0]), Ok(count) if count > 0)
-    }
-
-    /// Takes what waits, as far as there is room.
-    fn accept(&mut self) {
-        for (index, place) in self.peers.iter_mut().enumerate() {
-            if place.is_some() {
-                continue;
-            }
-            let accepted = self.listener.accept().and_then(|(mut stream, _)| {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                self.poll
-                    .registry()
-                    .register(&mut stream, Token(index), interest)?;
-                Ok(stream)
-            });
-            match accepted {
-                Ok(stream) => *place = Some(Peer::new(stream)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => return warn!(error:%; "connection not accepted"),
-            }
-        }
-    }
-
-    /// One turn for each connection that is ready or due.
-    fn take_turns(&mut self) -> Result<(), SinkError> {
-        let now = clock::monotonic();
-        for place in &mut self.peers {
-            let Some(peer) = place else { continue };
-            let mut answer =
-                |request: Request| answer(&request, self.app_key.as_ref(), &mut self.output);
-            if peer.is_due(now) {
-                peer.turn(&mut self.buffer, &mut answer, now)?;
-            }
-            if peer.connection.is_ended() {
-                *place = None;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Peer {
-    fn new(stream: TcpStream) -> Self {
-        // An answer is one write; there is nothing to gather. Without it, it is only slower.
-        let _ = stream.set_nodelay(true);
-        let connection = Connection::new(Limits::with_body(MAX_BODY), clock::monotonic());
-        Peer {
-            stream,
-            connection,
-            ready: true,
-        }
-    }
-
-    fn wakes_at(&self, now: Instant) -> Option<Instant> {
-        if self.ready {
-            Some(now)
-        } else {
-            self.connection.deadline()
-        }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.wakes_at(now).is_some_and(|at| at <= now)
-    }
-
-    /// Reads once, answers what is complete, writes what the socket takes.
-    fn turn(
-        &mut self,
-        buffer: &mut [u8],
-        answer: &mut impl FnMut(Request) -> Result<Response, SinkError>,
-        now: Instant,
-    ) -> Result<(), SinkError> {
-        self.connection.handle_timeout(now);
-        let drained = self.connection.wants_read() && self.read(buffer, now);
-        self.write(now);
-        while let Some(request) = self.connection.poll_request() {
-            let response = answer(request)?;
-            self.connection.respond(&response, now);
-            self.write(now);
-        }
-        if self.connection.wants_shutdown() {
-            // One that is gone already needs none.
-            let _ = self.stream.shutdown(Shutdown::Write);
-        }
-        self.ready = !drained && self.connection.wants_read();
-        Ok(())
-    }
-
-    /// True if there is nothing more to read for now.
-    fn read(&mut self, buffer: &mut [u8], now: Instant) -> bool {
-        match self.stream.read(buffer) {
-            Ok(0) => self.connection.handle_eof(now),
-            Ok(count) => self.connection.handle_input(&buffer[..count], now),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => self.connection.abort(),
-        }
-        false
-    }
-
-    fn write(&mut self, now: Instant) {
-        while !self.connection.output().is_empty() {
-            match self.stream.write(self.connection.output()) {
-                Ok(count) if count > 0 => self.connection.handle_sent(count, now),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) => return self.connection.abort(),
-            }
-        }
     }
 }
 
