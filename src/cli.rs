@@ -19,10 +19,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::command::{replay, sink, transform};
+use crate::command::{replay, sink, status, transform};
 use crate::config::Config;
 use crate::config::environment::Env;
 use crate::config::fault::Report;
+use crate::control::Places;
 use crate::exit::Exit;
 use crate::logging;
 use crate::release::VERSION;
@@ -45,6 +46,7 @@ pub enum Command {
     Transform(transform::Options),
     Sink(sink::Options),
     Replay(replay::Options),
+    Status(status::Options),
 }
 
 /// Consume and deliver.
@@ -61,6 +63,8 @@ pub struct RunOptions {
     pub lock: Option<PathBuf>,
     /// Exit at start if anything is unhealthy.
     pub strict: bool,
+    /// Where it can be asked how it is.
+    pub places: Places,
 }
 
 /// Validate, then test brokers and APIs.

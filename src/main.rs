@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use leek_agent::cli::{self, CheckOptions, Command, Invocation, Outcome, RunOptions};
 use leek_agent::command::replay::{self, ReplayError};
-use leek_agent::command::{check, sink, transform};
+use leek_agent::command::{check, sink, status, transform};
 use leek_agent::config::environment::Env;
 use leek_agent::exit::Exit;
 use leek_agent::lock::{Lock, LockError};
 use leek_agent::notify::Notifier;
-use leek_agent::runtime::{self, Ended};
+use leek_agent::runtime::{self, Ended, Listeners};
 use leek_agent::{logging, process_title};
 
 fn main() -> ExitCode {
@@ -50,6 +50,7 @@ fn carry_out(invocation: Invocation) -> Exit {
         Command::Check(options) => run_check(&options),
         Command::Sink(options) => done_or_bug(sink::run(options)),
         Command::Replay(options) => run_replay(&options),
+        Command::Status(options) => run_status(&options),
         Command::Transform(_) => Exit::Done,
     }
 }
@@ -66,13 +67,20 @@ fn run(options: &RunOptions) -> Exit {
             return Exit::Config;
         }
     };
+    let listeners = match Listeners::open(&options.places) {
+        Ok(listeners) => listeners,
+        Err(reason) => {
+            log::error!(reason = reason.as_str(); "cannot listen: nobody could ask how the agent is");
+            return Exit::Config;
+        }
+    };
     let settings = runtime::Settings {
         drain: options.drain,
         run_for: options.run_for,
         strict: options.strict,
     };
     let notifier = Notifier::from_env(&Env::of_process(), std::process::id());
-    match runtime::run(&options.config, settings, notifier) {
+    match runtime::run(&options.config, settings, notifier, listeners) {
         Ok(Ended::Delivered) => Exit::Done,
         Ok(Ended::Undelivered) => Exit::Undelivered,
         Ok(Ended::Unavailable) => Exit::Unavailable,
@@ -113,6 +121,23 @@ fn run_replay(options: &replay::Options) -> Exit {
             Exit::Usage
         }
         Err(ReplayError::Uploader(error)) => done_or_bug(Err(error)),
+    }
+}
+
+fn run_status(options: &status::Options) -> Exit {
+    match status::run(options) {
+        Ok(shown) => {
+            print(&shown.text);
+            if shown.is_well {
+                Exit::Done
+            } else {
+                Exit::Unavailable
+            }
+        }
+        Err(reason) => {
+            complain(&reason);
+            Exit::Unavailable
+        }
     }
 }
 

@@ -409,12 +409,6 @@ fn unreadable_files_exit_78() {
         .complains("broken.json:1:8: not JSON: EOF while parsing");
 }
 
-#[test]
-fn nothing_configured_says_what_to_do() {
-    let ran = Gateway::new().run(&[]).exits(78);
-    assert_eq!(ran.stderr.lines().count(), 5, "{}", ran.all());
-}
-
 // Environment shared with Leek
 
 #[test]

@@ -142,7 +142,7 @@ mod tests {
         assert!(words("LEVEL").all(|word| parse_level(word).is_some()));
         assert!(words("FORMAT").all(|word| Format::parse(word).is_some()));
         assert!(words("SHELL").all(|word| Shell::named(word).is_some()));
-        let known = ["KEY", "URL", "DURATION", "N", "NAME", "A:P"];
+        let known = ["KEY", "URL", "DURATION", "N", "NAME", "NAMES", "A:P"];
         for flag in all_flags(&described()) {
             let free = |name| value(name) == Value::Free && !known.contains(&name);
             assert!(

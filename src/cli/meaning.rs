@@ -9,17 +9,18 @@ use super::arrange::Arranged;
 use super::completions::Shell;
 use super::layers::{Found, Layers, Origin};
 use super::typed::{
-    Typed, TypedCheck, TypedCommand, TypedReplay, TypedRun, TypedSink, TypedTransform,
+    Typed, TypedCheck, TypedCommand, TypedReplay, TypedRun, TypedSink, TypedStatus, TypedTransform,
 };
 use super::{
     CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, duration, manual, typed,
 };
-use crate::command::{replay, sink, transform};
+use crate::command::{replay, sink, status, transform};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
 use crate::config::proxy::Proxies;
 use crate::config::quarantine::{self, Quarantine};
 use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, url};
+use crate::control::{Hosts, Places};
 use crate::document::Validation;
 use crate::logging;
 use crate::secret::Secret;
@@ -31,8 +32,11 @@ const SUBSCRIPTIONS: &str = "LEEK_AGENT_SUBSCRIPTIONS";
 const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 const APP_ENV: &str = "qa";
+/// Where systemd's unit has the running agent's socket.
+const CONTROL_SOCKET: &str = "/run/leek-agent/control";
 
 const LEVEL_EXPECTED: &str = "expected error, warn, info, debug or trace";
+const LISTEN_EXPECTED: &str = "expected an address and a port such as 127.0.0.1:5000";
 const FORMAT_EXPECTED: &str = "expected json or text";
 
 /// Asks for the application key.
@@ -58,6 +62,7 @@ pub fn of(
         shutdown_timeout: typed.shutdown_timeout,
         quarantine_dir: typed.quarantine_dir,
         quarantine_max_mb: typed.quarantine_max_mb,
+        control_socket: typed.control_socket,
         ask: arranged.asks_for_key().then_some(ask),
     };
     let outcome = meaning.outcome(typed.command, logging);
@@ -102,6 +107,7 @@ struct Meaning<'a> {
     shutdown_timeout: Option<String>,
     quarantine_dir: Option<String>,
     quarantine_max_mb: Option<String>,
+    control_socket: Option<String>,
     /// Set where the key is to be asked for.
     ask: Option<Ask<'a>>,
 }
@@ -120,6 +126,7 @@ impl Meaning<'_> {
             TypedCommand::Transform(transform) => Some(self.transform(transform)),
             TypedCommand::Sink(sink) => self.sink(sink),
             TypedCommand::Replay(replay) => self.replay(replay),
+            TypedCommand::Status(status) => Some(self.status(&status)),
             TypedCommand::Man(_) => {
                 return Some(Outcome::Print(manual::page(&typed::described())));
             }
@@ -137,6 +144,7 @@ impl Meaning<'_> {
         let run_for = self.duration("for", typed.run_for);
         let lock = self.path("lock", typed.lock);
         let strict = self.layers.switch("strict", typed.strict);
+        let places = self.places(typed.listen, typed.listen_hosts);
         let (config, source) = self.configuration(leek)?;
         Some(Command::Run(RunOptions {
             config,
@@ -145,7 +153,33 @@ impl Meaning<'_> {
             run_for,
             lock,
             strict,
+            places,
         }))
+    }
+
+    /// Where the running agent can be asked.
+    fn places(&mut self, listen: Option<String>, hosts: Option<String>) -> Places {
+        let socket = self.control_socket.take();
+        let socket = self.path("control-socket", socket);
+        let runtime = self.env.get("RUNTIME_DIRECTORY").map(PathBuf::from);
+        let tcp = self
+            .layers
+            .parsed("listen", listen, LISTEN_EXPECTED, |text| text.parse().ok());
+        let hosts = self.layers.text("listen-hosts", hosts);
+        Places {
+            socket: socket.or(runtime.map(|folder| folder.join("control"))),
+            tcp,
+            hosts: hosts.map_or_else(Hosts::default, |found| Hosts::parse(&found.text)),
+        }
+    }
+
+    fn status(&mut self, typed: &TypedStatus) -> Command {
+        let socket = self.control_socket.take();
+        let socket = self.path("control-socket", socket);
+        Command::Status(status::Options {
+            socket: socket.unwrap_or_else(|| CONTROL_SOCKET.into()),
+            json: self.layers.switch("json", typed.json),
+        })
     }
 
     fn check(&mut self, typed: &TypedCheck) -> Option<Command> {
@@ -212,15 +246,14 @@ impl Meaning<'_> {
     }
 
     fn listen(&mut self, typed: Option<String>) -> Option<SocketAddr> {
-        let expected = "expected an address and a port such as 127.0.0.1:5000";
         let Some(found) = self.layers.text("listen", typed) else {
-            let fault = Fault::new("--listen", "missing", expected);
+            let fault = Fault::new("--listen", "missing", LISTEN_EXPECTED);
             self.layers.report(Origin::Typed, &fault);
             return None;
         };
         let address = found.text.parse().ok();
         if address.is_none() {
-            self.layers.fault(&found, expected);
+            self.layers.fault(&found, LISTEN_EXPECTED);
         }
         address
     }

@@ -25,19 +25,20 @@ pub struct OptionSpec {
 
 /// The command that is meant where none is named.
 pub const DEFAULT_COMMAND: &str = "run";
-pub const COMMANDS: [&str; 7] = [
+pub const COMMANDS: [&str; 8] = [
     "run",
     "check",
     "transform",
     "sink",
     "replay",
+    "status",
     "man",
     "completions",
 ];
 /// The commands behind which words of their own stand.
 pub const TAKES_WORDS: [&str; 2] = ["replay", "completions"];
 
-pub const OPTIONS: [OptionSpec; 21] = [
+pub const OPTIONS: [OptionSpec; 24] = [
     global("subscriptions", Takes::Value),
     global("config", Takes::Value),
     global("api-url", Takes::Value).with_short('u'),
@@ -48,6 +49,7 @@ pub const OPTIONS: [OptionSpec; 21] = [
     global("shutdown-timeout", Takes::Value),
     global("quarantine-dir", Takes::Value),
     global("quarantine-max-mb", Takes::Value),
+    global("control-socket", Takes::Value),
     global("help", Takes::Nothing).with_short('h'),
     global("version", Takes::Nothing).with_short('V'),
     own("drain", Takes::Nothing, &["run"]),
@@ -57,8 +59,10 @@ pub const OPTIONS: [OptionSpec; 21] = [
     own("offline", Takes::Nothing, &["check"]),
     own("app-env", Takes::Value, &["transform"]),
     own("now-ms", Takes::Value, &["transform"]),
-    own("listen", Takes::Value, &["sink"]),
+    own("listen", Takes::Value, &["run", "sink"]),
+    own("listen-hosts", Takes::Value, &["run"]),
     own("out", Takes::Value, &["sink"]),
+    own("json", Takes::Nothing, &["status"]),
 ];
 
 impl OptionSpec {

@@ -56,6 +56,10 @@ pub struct Typed {
     /// megabytes of them kept for each subscription, the oldest go first; 0 keeps none (default: 16)
     #[argh(option, arg_name = "N")]
     pub quarantine_max_mb: Option<String>,
+    /// the running agent's unix socket (default: control in $RUNTIME_DIRECTORY, else none; status
+    /// asks at /run/leek-agent/control)
+    #[argh(option, arg_name = "FILE")]
+    pub control_socket: Option<String>,
     /// print the version
     #[argh(switch, short = 'V')]
     #[allow(dead_code)] // Answered before argh reads the line; here for the help text.
@@ -72,6 +76,7 @@ pub enum TypedCommand {
     Transform(TypedTransform),
     Sink(TypedSink),
     Replay(TypedReplay),
+    Status(TypedStatus),
     Man(TypedMan),
     Completions(TypedCompletions),
 }
@@ -96,6 +101,12 @@ pub struct TypedRun {
     /// exit 69 at start if any broker or API is unhealthy
     #[argh(switch)]
     pub strict: bool,
+    /// address and port where its state and metrics can be read, such as 0.0.0.0:9464 (default: none)
+    #[argh(option, arg_name = "A:P")]
+    pub listen: Option<String>,
+    /// names under which it may be asked there, separated by commas, beside IP addresses
+    #[argh(option, arg_name = "NAMES")]
+    pub listen_hosts: Option<String>,
 }
 
 /// Validate the configuration, then test every broker and API. Consumes nothing.
@@ -160,6 +171,19 @@ pub struct TypedReplay {
     /// quarantine files, oldest first
     #[argh(positional, arg_name = "FILE")]
     pub files: Vec<String>,
+}
+
+/// Show how the running agent is, and what is wrong; exit 69 if something is, or if none runs.
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(
+    subcommand,
+    name = "status",
+    note = "Options that every command takes: leek-agent --help"
+)]
+pub struct TypedStatus {
+    /// print the whole state as JSON
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// Print the manual page, for man(1).

@@ -270,20 +270,14 @@ fn unanswered(subscription: &Subscription, side: Side, address: String) -> Findi
 }
 
 fn reason(verdict: &Verdict) -> String {
+    let reason = verdict.reason();
+    let reason = reason.unwrap_or("answered a probe as if it were a batch");
     match verdict {
         Verdict::Unwell {
-            status: Some(_),
-            reason,
-            ..
+            status: Some(_), ..
         } => format!(
             "{reason}; the API, what is behind it or a proxy on the way is not well: nothing to do on this gateway"
         ),
-        Verdict::Refused { reason, .. }
-        | Verdict::Misconfigured { reason, .. }
-        | Verdict::Unwell { reason, .. }
-        | Verdict::NotLeek { reason, .. } => reason.clone(),
-        Verdict::Stored | Verdict::Partial { .. } => {
-            "answered a probe as if it were a batch".to_owned()
-        }
+        _ => reason.to_owned(),
     }
 }

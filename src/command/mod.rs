@@ -3,4 +3,5 @@
 pub mod check;
 pub mod replay;
 pub mod sink;
+pub mod status;
 pub mod transform;

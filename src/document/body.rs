@@ -100,6 +100,15 @@ impl Body {
             .map_or(&[], |part| &self.bytes[part.range.clone()])
     }
 
+    /// How long [`slice`](Self::slice) would be.
+    pub fn slice_len(&self, range: Range<usize>) -> usize {
+        match self.parts(range) {
+            [] => 2,
+            [first, .., last] => last.range.end - first.range.start + 2,
+            [only] => only.range.len() + 2,
+        }
+    }
+
     /// A body of the documents of a range only.
     pub fn slice(&self, range: Range<usize>) -> Vec<u8> {
         let documents = match self.parts(range) {

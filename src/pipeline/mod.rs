@@ -142,6 +142,16 @@ impl Pipeline {
         self.link.is_consuming() && self.gate.is_open()
     }
 
+    /// The broker delivers.
+    pub fn is_consuming(&self) -> bool {
+        self.link.is_consuming()
+    }
+
+    /// The API takes batches, as far as is known.
+    pub fn is_api_well(&self) -> bool {
+        self.gate.is_open()
+    }
+
     /// True while deliveries of that connection are taken. What the agent owes is taken to the
     /// connection's very end: it was read off the socket before that closed.
     pub fn takes_deliveries(&self, epoch: Epoch) -> bool {

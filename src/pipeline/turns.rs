@@ -72,7 +72,7 @@ impl Pipeline {
     }
 
     /// Uploaders in use.
-    pub(super) fn in_flight(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         let batches = self.batches.iter().chain(&self.orphans);
         let in_flight = batches.filter(|batch| batch.is_in_flight()).count();
         in_flight + usize::from(self.witness.is_in_flight())

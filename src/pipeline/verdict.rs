@@ -53,6 +53,19 @@ pub enum Verdict {
     NotLeek { status: u16, reason: String },
 }
 
+impl Verdict {
+    /// Why nothing, or not everything, was stored.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Verdict::Refused { reason, .. }
+            | Verdict::Misconfigured { reason, .. }
+            | Verdict::Unwell { reason, .. }
+            | Verdict::NotLeek { reason, .. } => Some(reason),
+            Verdict::Stored | Verdict::Partial { .. } => None,
+        }
+    }
+}
+
 /// A document that the API did not take, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedDocument {

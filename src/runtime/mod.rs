@@ -4,8 +4,10 @@
 //! deadline. Nothing here blocks but the sleep.
 
 mod cpu_wait;
+mod listeners;
 mod pauses;
 mod tell;
+mod view;
 mod worker;
 
 use std::io;
@@ -16,10 +18,12 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use self::cpu_wait::CpuWait;
+pub use self::listeners::Listeners;
+use self::listeners::Servers;
 use self::pauses::{Pauses, milliseconds};
 use self::worker::{Attempt, Worker};
-use crate::clock;
-use crate::config::Config;
+use crate::clock::{self, Now};
+use crate::config::{Config, Mode};
 use crate::logging;
 use crate::notify::Notifier;
 use crate::pipeline::Input;
@@ -122,11 +126,19 @@ struct Runtime {
     notifier: Notifier,
     /// Which subscriptions were well when that was last told.
     told_well: Vec<bool>,
+    servers: Servers,
+    mode: Mode,
+    started: Now,
 }
 
 /// Consumes and delivers until told to stop. Logs how it went.
-pub fn run(config: &Config, settings: Settings, notifier: Notifier) -> io::Result<Ended> {
-    let mut runtime = Runtime::new(config, settings, notifier, clock::monotonic())?;
+pub fn run(
+    config: &Config,
+    settings: Settings,
+    notifier: Notifier,
+    listeners: Listeners,
+) -> io::Result<Ended> {
+    let mut runtime = Runtime::new(config, settings, notifier, listeners, clock::now())?;
     let ended = runtime.turn_until_ended()?;
     for worker in &runtime.workers {
         worker.tell_ledger();
@@ -142,8 +154,10 @@ impl Runtime {
         config: &Config,
         settings: Settings,
         notifier: Notifier,
-        now: Instant,
+        listeners: Listeners,
+        started: Now,
     ) -> io::Result<Self> {
+        let now = started.instant;
         let poll = Poll::new()?;
         let bell = Bell::new(Arc::new(Waker::new(poll.registry(), WAKE)?));
         let signals = Signals::listen(poll.registry(), STOP, RELOAD)?;
@@ -161,6 +175,7 @@ impl Runtime {
             })
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Runtime {
+            servers: Servers::new(listeners, poll.registry())?,
             poll,
             bell,
             signals,
@@ -175,6 +190,8 @@ impl Runtime {
             unwell_at_stop: false,
             notifier,
             told_well: Vec::new(),
+            mode: config.mode,
+            started,
         })
     }
 
@@ -207,6 +224,7 @@ impl Runtime {
         self.tell_started();
         self.tell_health();
         self.notifier.handle_timeout(now);
+        self.answer(now);
         let phase_wait = match self.phase {
             Phase::Stopping { until } | Phase::Saving { until } | Phase::Closing { until } => {
                 Some(until)
@@ -217,6 +235,7 @@ impl Runtime {
         worker_waits
             .into_iter()
             .chain([phase_wait, log_wait, self.notifier.deadline()])
+            .chain([self.servers.deadline(now)])
             .flatten()
             .min()
     }
@@ -249,6 +268,7 @@ impl Runtime {
 
     fn wake_sources(&mut self, events: &Events) {
         for event in events {
+            self.servers.wake(event);
             let index = event.token().0.checked_sub(SOURCES);
             if let Some(worker) = index.and_then(|index| self.workers.get_mut(index)) {
                 worker.wake_source();

@@ -12,9 +12,15 @@ use super::Reporter;
 use super::tell::{tell, tell_ledger, tell_ready};
 use crate::clock;
 use crate::config::{Broker, Subscription};
+use crate::control::status::{
+    Buffer, Events, QuarantineStatus, RateStatus, SideStatus, SpoolStatus, SubscriptionStatus,
+    Uploads,
+};
+use crate::control::traffic::Traffic;
 use crate::delivery::{Delivery, Epoch, Guarantee, Payload};
 use crate::pipeline::batch::BatchId;
 use crate::pipeline::report::Report;
+use crate::pipeline::verdict::Verdict;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::source::{Event, Message, News, Purpose, Source, Ties};
 use crate::store::{self, Disk};
@@ -61,6 +67,48 @@ pub struct Worker {
     broker_attempt: Attempt,
     api_attempt: Attempt,
     stopped: bool,
+    /// For those who look.
+    seen: Seen,
+}
+
+/// What a status shows that the pipeline need not know.
+struct Seen {
+    api_address: String,
+    buffer_bytes: usize,
+    uploads: usize,
+    has_spool: bool,
+    /// The broker of the list that was tried last.
+    broker: usize,
+    broker_error: Option<String>,
+    api_error: Option<String>,
+    traffic: Traffic,
+    /// Posts that are not answered: their batch, their bytes, and when they began.
+    posts: Vec<(u64, usize, Instant)>,
+}
+
+impl Seen {
+    fn new(subscription: &Subscription) -> Self {
+        Seen {
+            api_address: subscription.api_url.clone(),
+            buffer_bytes: subscription.buffer_bytes,
+            uploads: subscription.concurrency_pool_size,
+            has_spool: subscription.spool.is_some(),
+            broker: 0,
+            broker_error: None,
+            api_error: None,
+            traffic: Traffic::default(),
+            posts: Vec::new(),
+        }
+    }
+
+    /// The post of that batch was answered.
+    fn answered(&mut self, id: u64, verdict: &Verdict, now: Instant) {
+        if let Some(place) = self.posts.iter().position(|(post, ..)| *post == id) {
+            let (_, bytes, began) = self.posts.swap_remove(place);
+            let took = now.saturating_duration_since(began);
+            self.traffic.posted(verdict, bytes, took);
+        }
+    }
 }
 
 impl Worker {
@@ -100,6 +148,7 @@ impl Worker {
             broker_attempt: Attempt::Pending,
             api_attempt: Attempt::Pending,
             stopped: false,
+            seen: Seen::new(subscription),
         })
     }
 
@@ -139,6 +188,51 @@ impl Worker {
             self.pipeline.pending_events(),
             self.pipeline.spooled_events(),
         );
+    }
+
+    /// Everything that is shown of it.
+    pub fn status(&self) -> SubscriptionStatus {
+        let (ledger, seen) = (self.pipeline.ledger(), &self.seen);
+        let traffic = &seen.traffic;
+        let side = |address, is_well, error: &Option<String>| SideStatus {
+            address,
+            is_well,
+            error: error.clone().filter(|_| !is_well),
+        };
+        let broker = self.brokers[seen.broker].to_string();
+        SubscriptionStatus {
+            name: self.name.clone(),
+            broker: side(broker, self.pipeline.is_consuming(), &seen.broker_error),
+            api: side(
+                seen.api_address.clone(),
+                self.pipeline.is_api_well(),
+                &seen.api_error,
+            ),
+            events: Events::of(ledger, self.pipeline.pending_events()),
+            buffer: Buffer {
+                used_bytes: self.pipeline.ring_used(),
+                size_bytes: seen.buffer_bytes,
+            },
+            uploads: Uploads {
+                in_flight: seen.posts.len(),
+                at_most: seen.uploads,
+                posts: traffic.posts.iter().sum(),
+                stored: traffic.posts[0],
+                bytes: traffic.bytes,
+                connects: traffic.connects,
+                traffic: traffic.clone(),
+            },
+            quarantine: QuarantineStatus {
+                lost: ledger.quarantine_lost,
+                evicted: ledger.quarantine_evicted,
+            },
+            spool: seen.has_spool.then(|| SpoolStatus {
+                events: self.pipeline.spooled_events(),
+                bytes_written: ledger.spool_bytes_written,
+                torn_bytes: ledger.spool_torn_bytes,
+            }),
+            rate: RateStatus::of(traffic),
+        }
     }
 
     pub fn input(&mut self, input: Input, now: Instant) {
@@ -187,10 +281,13 @@ impl Worker {
                 self.api_attempt = first(self.api_attempt, attempt);
                 Input::Probed(answer)
             }
-            upload::Report::Posted { id, verdict } => Input::Uploaded {
-                batch: BatchId(id),
-                verdict,
-            },
+            upload::Report::Posted { id, verdict } => {
+                self.seen.answered(id, &verdict, now);
+                Input::Uploaded {
+                    batch: BatchId(id),
+                    verdict,
+                }
+            }
         };
         self.input(input, now);
     }
@@ -214,6 +311,8 @@ impl Worker {
             self.source_event(epoch, event, now);
         }
         let wait = self.pump(steps, now + share);
+        let delivered = self.pipeline.ledger().delivered;
+        self.seen.traffic.rate.note(delivered, now);
         [wait, self.source.deadline()].into_iter().flatten().min()
     }
 
@@ -293,7 +392,9 @@ impl Worker {
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
             Output::Connect { epoch, broker } => {
-                self.source.connect(epoch, &self.brokers[broker], now)
+                self.seen.broker = broker;
+                self.seen.traffic.connects += 1;
+                self.source.connect(epoch, &self.brokers[broker], now);
             }
             Output::Abandon { .. } => self.source.abandon(),
             Output::Consume { .. } => self.source.consume(),
@@ -306,6 +407,8 @@ impl Worker {
                 body,
                 documents,
             } => {
+                let bytes = body.slice_len(documents.clone());
+                self.seen.posts.push((batch.0, bytes, now));
                 self.uploader.submit(Job::Post {
                     id: batch.0,
                     body: PostBody::new(body, documents),
@@ -326,6 +429,13 @@ impl Worker {
         // A further broker of the list is tried before the first attempt counts as failed.
         if matches!(report, Report::SourceLost { retry_in, .. } if !retry_in.is_zero()) {
             self.broker_attempt = first(self.broker_attempt, Attempt::Failed);
+        }
+        match report {
+            Report::SourceLost { reason, .. } => self.seen.broker_error = Some(reason.clone()),
+            Report::ApiHeld { verdict, .. } => {
+                self.seen.api_error = verdict.reason().map(str::to_owned)
+            }
+            _ => {}
         }
         tell(&self.name, report);
     }

@@ -1,0 +1,59 @@
+//! The agent's state for those who ask, collected when they do.
+
+use std::fs;
+use std::time::Instant;
+
+use super::worker::Worker;
+use super::{Phase, Runtime};
+use crate::config::Mode;
+use crate::control::status::Status;
+use crate::logging::timestamp;
+
+impl Runtime {
+    /// Answers those who ask how the agent is.
+    pub(super) fn answer(&mut self, now: Instant) {
+        let (phase, mode, started) = (self.phase, self.mode, self.started);
+        let (workers, pauses) = (&self.workers, &self.pauses);
+        let status = || Status {
+            version: env!("CARGO_PKG_VERSION"),
+            kind: match mode {
+                Mode::Local => "local",
+                Mode::Standalone => "standalone",
+            },
+            state: match phase {
+                Phase::Starting => "starting",
+                Phase::Running => "running",
+                Phase::Stopping { .. } | Phase::Saving { .. } | Phase::Closing { .. } => "stopping",
+            },
+            pid: std::process::id(),
+            started: timestamp::rfc3339(started.wall_ms),
+            started_ms: started.wall_ms,
+            uptime_seconds: now.saturating_duration_since(started.instant).as_secs_f64(),
+            rss_bytes: resident_bytes(),
+            longest_pause_seconds: pauses.longest().as_secs_f64(),
+            longest_own_pause_seconds: pauses.longest_own().as_secs_f64(),
+            subscriptions: workers.iter().map(Worker::status).collect(),
+        };
+        self.servers.turn(self.poll.registry(), status, now);
+    }
+}
+
+/// The memory of this process, as Linux counts it. What looks like a file is made up in memory:
+/// nothing waits for a disk.
+fn resident_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_takes_some_memory() {
+        let bytes = resident_bytes().expect("Linux");
+        assert!((1 << 20..1 << 32).contains(&bytes), "{bytes}");
+    }
+}
