@@ -612,18 +612,6 @@ fn the_list_itself_may_be_wrong() {
 }
 
 #[test]
-fn no_subscriptions_say_what_to_do() {
-    let error = start(&[], &[]).expect_err("nothing is configured");
-    assert_eq!(error.exit() as u8, 78);
-    let lines = error.to_string();
-    assert_eq!(lines.lines().count(), 5, "{lines}");
-    assert!(
-        lines.contains("--subscriptions FILE") && lines.contains(LIST),
-        "{lines}"
-    );
-}
-
-#[test]
 fn a_local_agent_takes_leeks_key_and_address() {
     let list = json!([subscription(json!({"app_key": 5, "api_url": "nonsense"}))]);
     let local = [("LEEK_ENABLE_API", "true"), ("LEEK_ENABLE_AGENT", "true")];

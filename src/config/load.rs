@@ -19,7 +19,7 @@ const NO_SUBSCRIPTIONS: [&str; 5] = [
     r#"[{"broker": "amqp://USER:PASSWORD@HOST:5672/VHOST", "api_url": "https://LEEK", "app_key": "KEY", "org_name": "ORG", "app_name": "shop", "app_env": "prod"}]"#,
     "try it, without taking a single event: leek-agent check --subscriptions leek.json",
     "then start: leek-agent --subscriptions leek.json",
-    "all other keys and ways: leek-agent --help, and the README",
+    "all other ways, LEEK_AGENT_SUBSCRIPTIONS among them: leek-agent --help, and the README",
 ];
 
 /// Where a configuration comes from.
