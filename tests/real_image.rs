@@ -2,6 +2,7 @@
 //! folder, and the agent runs with that for a root. Needs root and the static binary of a release.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -50,6 +51,9 @@ fn image(target: &str) -> Option<TempDir> {
         return None;
     }
     let image = tempfile::tempdir().expect("a folder");
+    // The image's user is nobody, who may not look into a folder of root's own.
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(image.path(), open).expect("writable");
     for copy in all(&instructions(target), "COPY") {
         let to = image.path().join(copy[1].trim_start_matches('/'));
         fs::copy(root().join(&copy[0]), to).expect("a file that exists");
@@ -62,7 +66,7 @@ fn run(image: &TempDir, target: &str, args: &[&str]) -> Output {
     let instructions = instructions(target);
     let entry = all(&instructions, "ENTRYPOINT")[0][0].trim_matches(['[', ']', '"']);
     let user = &all(&instructions, "USER")[0][0];
-    let mut chroot = Command::new("chroot");
+    let mut chroot = Command::new("/usr/sbin/chroot");
     chroot.arg(format!("--userspec={user}")).arg(image.path());
     chroot.arg(entry).args(args).env_clear();
     let output = chroot.env("LEEK_AGENT_SUBSCRIPTIONS", LIST).output();
