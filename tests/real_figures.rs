@@ -9,8 +9,12 @@
 
 mod support;
 
+use std::borrow::Cow;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use leek_agent::clock;
@@ -19,7 +23,7 @@ use support::agent::{Agent, Setup, start, subscription, with};
 use support::api::{Answer, FakeApi};
 use support::keeper::Group;
 use support::publisher::{Publisher, event};
-use support::rabbitmq::shared;
+use support::rabbitmq::{free_port, shared};
 use support::redis::Redis;
 use support::wait::{holds_for, wait_until};
 
@@ -146,4 +150,63 @@ fn cost_of_spooling_100_000_events() {
         "{bytes} bytes read back: open after {opened} ms and {cpu:.2} s CPU, all delivered after \
          {took:.1} s, {peak} KiB peak RSS"
     );
+}
+
+/// Asks for the metrics, over and over, until `over`; answers how often.
+fn scrape(port: u16, over: &AtomicBool) -> u64 {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let (mut count, mut buffer) = (0, vec![0; 64 * 1024]);
+    while !over.load(Ordering::Relaxed) {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+        stream.write_all(request).expect("sent");
+        let mut answer = Vec::new();
+        // The last family ends every scrape.
+        while !text(&answer).contains("seconds_count{") || !answer.ends_with(b"\n") {
+            let length = stream.read(&mut buffer).expect("an answer");
+            answer.extend_from_slice(&buffer[..length]);
+        }
+        count += 1;
+    }
+    count
+}
+
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// The same 200,000 events without anybody asking, and with somebody who asks as fast as it answers.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_being_asked_meanwhile() {
+    for is_asked in [false, true] {
+        let vhost = shared().vhost(&format!("asked-{is_asked}"));
+        let api = FakeApi::start_counting();
+        let mut publisher = Publisher::open(&vhost.url());
+        for thousand in 0..EVENTS / 1000 {
+            publisher.send(thousand * 1000, 1000);
+        }
+        let port = free_port();
+        let subscription = subscription(&vhost.url(), &api.url());
+        let begun = clock::monotonic();
+        let mut agent = Setup::new(&[subscription])
+            .args(&["--listen", &format!("127.0.0.1:{port}")])
+            .start();
+        agent.wait_started();
+        let over = AtomicBool::new(!is_asked);
+        let asked = std::thread::scope(|scope| {
+            let scraper = scope.spawn(|| scrape(port, &over));
+            wait_until(Duration::from_secs(300), "every event arrived", || {
+                api.counted() >= EVENTS
+            });
+            over.store(true, Ordering::Relaxed);
+            scraper.join().expect("it ended")
+        });
+        let took = (clock::monotonic() - begun).as_secs_f64();
+        let (cpu, per_second) = (agent.cpu_seconds(), asked as f64 / took);
+        agent.stop().assert_all_delivered(EVENTS);
+        println!(
+            "asked {asked} times ({per_second:.0}/s): {took:.1} s, {cpu:.2} s CPU, longest pause {} ms",
+            agent.longest_pause_ms()
+        );
+    }
 }
