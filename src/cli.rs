@@ -109,7 +109,7 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Usage(line) => write!(f, "leek-agent: {line} (see leek-agent --help)"),
+            StartError::Usage(line) => write!(f, "{line} (see leek-agent --help)"),
             StartError::Config(report) => report.fmt(f),
         }
     }

@@ -34,9 +34,17 @@ pub enum Door<'a> {
     Tcp(&'a Hosts),
 }
 
+/// The page to look at: it asks for the status and shows it.
+const OVERVIEW: &str = include_str!("control/page.html");
+
+/// It may do what it does, and nothing else, whatever a broker's error text says.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Page {
+    Overview,
     Health,
     Readiness,
     Metrics,
@@ -46,6 +54,7 @@ enum Page {
 impl Page {
     fn at(path: &str) -> Option<Page> {
         Some(match path {
+            "/" => Page::Overview,
             "/healthz" => Page::Health,
             "/readyz" => Page::Readiness,
             "/metrics" => Page::Metrics,
@@ -66,12 +75,15 @@ pub fn answer(request: &Request, door: Door<'_>, status: impl FnOnce() -> Status
         );
     }
     let Some(page) = Page::at(request.path()) else {
-        return Response::text(404, "expected /healthz, /readyz, /metrics or /v1/status");
+        return Response::text(404, "expected /, /healthz, /readyz, /metrics or /v1/status");
     };
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         return Response::text(405, "expected GET").with_header("Allow", "GET, HEAD");
     }
     let response = match page {
+        Page::Overview => Response::new(200, "text/html; charset=utf-8", OVERVIEW.into())
+            .with_header("Content-Security-Policy", POLICY)
+            .with_header("Referrer-Policy", "no-referrer"),
         Page::Health => Response::text(200, "ok"),
         Page::Readiness => readiness(&status()),
         Page::Metrics => Response::new(

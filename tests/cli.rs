@@ -120,6 +120,12 @@ impl Ran {
 
     fn complains_in_one_line(self, text: &str) -> Self {
         assert_eq!(self.stderr.lines().count(), 1, "{}", self.all());
+        assert_eq!(
+            self.stderr.matches("leek-agent: ").count(),
+            1,
+            "{}",
+            self.all()
+        );
         assert_eq!(self.stdout, "", "{}", self.all());
         self.complains(text)
     }

@@ -143,9 +143,9 @@ fn unwell(status: &Value) -> impl Iterator<Item = String> {
             .filter(|side| one[side]["is_well"] != true);
         down.map(|side| {
             let [name, address] = [&one["name"], &one[side]["address"]].map(Value::as_str);
-            let error = one[side]["error"].as_str().unwrap_or("not tried yet");
+            let reason = one[side]["reason"].as_str().unwrap_or("?");
             format!(
-                "{}: {side} {}: {error}",
+                "{}: {side} {}: {reason}",
                 name.unwrap_or("?"),
                 address.unwrap_or("?")
             )
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_table_has_a_line_for_each_subscription_and_says_what_is_wrong() {
         let side =
-            |error: Value| json!({"address": "A", "is_well": error.is_null(), "error": error});
+            |error: Value| json!({"address": "A", "is_well": error.is_null(), "reason": error});
         let one = |name: &str, error: Value| {
             json!({
                 "name": name, "broker": side(error), "api": side(Value::Null),

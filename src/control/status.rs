@@ -47,8 +47,19 @@ pub struct SideStatus {
     /// Without secrets.
     pub address: String,
     pub is_well: bool,
-    /// What is wrong and what to do; may be there a little longer than the fault.
-    pub error: Option<String>,
+    /// Set where it is not: what is wrong and what to do, or what it waits for.
+    pub reason: Option<String>,
+}
+
+impl SideStatus {
+    /// A side that is well, or is not for that reason.
+    pub fn new(address: String, reason: Option<String>) -> Self {
+        SideStatus {
+            address,
+            is_well: reason.is_none(),
+            reason,
+        }
+    }
 }
 
 /// Where every event went: `received = delivered + invalid + filtered + quarantined + dropped +
@@ -148,7 +159,7 @@ impl Status {
             let sides = [("broker", &subscription.broker), ("api", &subscription.api)];
             let unwell = sides.into_iter().filter(|(_, side)| !side.is_well);
             unwell.map(move |(name, side)| {
-                let reason = side.error.as_deref().unwrap_or("not tried yet");
+                let reason = side.reason.as_deref().unwrap_or_default();
                 format!("{}: {name} {}: {reason}", subscription.name, side.address)
             })
         })

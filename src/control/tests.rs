@@ -10,11 +10,7 @@ use crate::clock;
 use crate::http::{Connection, Limits};
 
 fn side(address: &str, error: Option<&str>) -> SideStatus {
-    SideStatus {
-        address: address.into(),
-        is_well: error.is_none(),
-        error: error.map(str::to_owned),
-    }
+    SideStatus::new(address.into(), error.map(str::to_owned))
 }
 
 fn subscription(name: &str, broker_error: Option<&str>) -> SubscriptionStatus {
@@ -109,7 +105,7 @@ fn the_status_has_what_it_promises() {
     let status: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!((code, &status["type"]), (200, &"standalone".into()));
     let one = &status["subscriptions"][1];
-    assert_eq!(one["broker"]["error"], "gone");
+    assert_eq!(one["broker"]["reason"], "gone");
     assert_eq!(one["events"]["pending"], 1);
     assert_eq!(one["spool"]["events"], 9);
     assert_eq!(one["rate"]["delivered"].as_array().map(Vec::len), Some(90));
@@ -142,8 +138,25 @@ fn metrics_have_a_family_once_and_a_sample_for_each_subscription() {
 }
 
 #[test]
+fn the_page_is_light_and_needs_nothing_from_elsewhere() {
+    let (code, page) = get("/", None);
+    assert_eq!(code, 200);
+    assert!(page.len() < 40_000, "{} bytes", page.len());
+    let without_namespaces = page.replace("http://www.w3.org/", "");
+    for outside in ["http:", "https:", "//", "@import", "url("] {
+        assert!(!without_namespaces.contains(outside), "{outside}");
+    }
+    let sets_html = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+    ];
+    assert!(sets_html.iter().all(|way| !page.contains(way)));
+}
+
+#[test]
 fn only_known_paths_and_reading_methods_are_answered() {
-    assert_eq!(get("/", None).0, 404);
     assert_eq!(get("/metrics/", None).0, 404);
     let post = request("POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     let response = answer(&post, Door::Socket, || status(None));

@@ -147,6 +147,11 @@ impl Pipeline {
         self.link.is_consuming()
     }
 
+    /// The broker would deliver, if it were asked to.
+    pub fn is_connected(&self) -> bool {
+        self.link.is_ready()
+    }
+
     /// The API takes batches, as far as is known.
     pub fn is_api_well(&self) -> bool {
         self.gate.is_open()

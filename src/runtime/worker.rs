@@ -194,20 +194,11 @@ impl Worker {
     pub fn status(&self) -> SubscriptionStatus {
         let (ledger, seen) = (self.pipeline.ledger(), &self.seen);
         let traffic = &seen.traffic;
-        let side = |address, is_well, error: &Option<String>| SideStatus {
-            address,
-            is_well,
-            error: error.clone().filter(|_| !is_well),
-        };
         let broker = self.brokers[seen.broker].to_string();
         SubscriptionStatus {
             name: self.name.clone(),
-            broker: side(broker, self.pipeline.is_consuming(), &seen.broker_error),
-            api: side(
-                seen.api_address.clone(),
-                self.pipeline.is_api_well(),
-                &seen.api_error,
-            ),
+            broker: SideStatus::new(broker, self.broker_reason()),
+            api: SideStatus::new(seen.api_address.clone(), self.api_reason()),
             events: Events::of(ledger, self.pipeline.pending_events()),
             buffer: Buffer {
                 used_bytes: self.pipeline.ring_used(),
@@ -233,6 +224,27 @@ impl Worker {
             }),
             rate: RateStatus::of(traffic),
         }
+    }
+
+    /// Why the broker does not deliver, where it does not.
+    fn broker_reason(&self) -> Option<String> {
+        if self.pipeline.is_consuming() {
+            return None;
+        }
+        if self.pipeline.is_connected() {
+            return Some("connected: waits until the API is well".to_owned());
+        }
+        let error = self.seen.broker_error.clone();
+        Some(error.unwrap_or_else(|| "not connected yet".to_owned()))
+    }
+
+    /// Why the API takes nothing, where it does not.
+    fn api_reason(&self) -> Option<String> {
+        if self.pipeline.is_api_well() {
+            return None;
+        }
+        let error = self.seen.api_error.clone();
+        Some(error.unwrap_or_else(|| "no answer yet".to_owned()))
     }
 
     pub fn input(&mut self, input: Input, now: Instant) {
