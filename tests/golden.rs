@@ -3,18 +3,13 @@
 //! Strict mode must give the same text, byte for byte: values, integers told from floats, order of
 //! keys. Tolerant mode must give the same documents, but for the repairs it makes.
 
+mod support;
+
 use leek_agent::document::{Context, Merger, Repairs, Validation, transform};
 use leek_agent::event::{BodyError, events};
 use leek_agent::json::loads;
 use leek_agent::python::value::Value;
-
-/// Pairs that strict mode does not reproduce, and why.
-const KNOWN_DIFFERENCES: &[(&str, &str)] = &[(
-    "args/066",
-    r"a `\N{BULLET}` escape: the table of names would outweigh the agent, and `repr` writes none",
-)];
-
-const NOW_MS: i64 = 1_700_000_000_000;
+use support::golden::{KNOWN_DIFFERENCES, NOW_MS, pairs, string, text};
 
 /// What became of one batch.
 #[derive(Debug, Default, PartialEq)]
@@ -67,65 +62,6 @@ fn run(bodies: &[Vec<u8>], validation: Validation) -> Outcome {
     outcome.docs = String::from_utf8(body.bytes().to_vec()).unwrap();
     outcome.repairs = repairs.iter().map(|(name, _)| name).collect();
     outcome
-}
-
-/// One line of the golden file.
-struct Pair {
-    name: String,
-    bodies: Vec<Vec<u8>>,
-    docs: Option<String>,
-    rejected: u64,
-    skipped: u64,
-    undecodable: u64,
-    raises: bool,
-}
-
-fn pairs() -> Vec<Pair> {
-    include_str!("data/golden-open.jsonl")
-        .lines()
-        .map(pair)
-        .collect()
-}
-
-fn pair(line: &str) -> Pair {
-    let members: Vec<_> = leek_agent::json::read::members(line.as_bytes()).collect();
-    let get = |key: &str| {
-        members
-            .iter()
-            .find(|(name, _)| *name == key.as_bytes())
-            .map(|(_, value)| *value)
-    };
-    let number = |key| get(key).map_or(0, |value| text(value).parse().unwrap());
-    let bodies = match (get("events"), get("raw_bodies")) {
-        (Some(events), _) => leek_agent::json::read::items(events)
-            .map(<[u8]>::to_vec)
-            .collect(),
-        (None, raw) => match loads::python(raw.unwrap()) {
-            Value::List(bodies) => bodies.iter().map(string).collect(),
-            other => panic!("{other:?}"),
-        },
-    };
-    let docs = get("docs_raw").map(|raw| String::from_utf8(string(&loads::python(raw))).unwrap());
-    Pair {
-        name: String::from_utf8(string(&loads::python(get("name").unwrap()))).unwrap(),
-        bodies,
-        docs: docs.or(get("docs").map(|docs| text(docs).to_owned())),
-        rejected: number("rejected"),
-        skipped: number("skipped"),
-        undecodable: number("undecodable"),
-        raises: get("raises").is_some(),
-    }
-}
-
-fn text(json: &[u8]) -> &str {
-    std::str::from_utf8(json).unwrap()
-}
-
-fn string(value: &Value<'_>) -> Vec<u8> {
-    match value {
-        Value::Str(text) => text.to_vec(),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

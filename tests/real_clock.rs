@@ -2,14 +2,13 @@
 
 mod support;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 use support::agent::{Agent, PAUSE_MS, SOON, Setup, is_debug_build, subscription, with};
 use support::api::{Answer, FakeApi};
-use support::faketime::faketime;
+use support::faketime::{clock_of, jump, with_clock};
 use support::publisher::{Publisher, QUEUE};
 use support::rabbitmq::shared;
 use support::redis::Redis;
@@ -34,19 +33,10 @@ fn takes_a_library() -> bool {
     ours
 }
 
-/// An agent whose wall clock is what the file `clock` in its folder says. Deadlines go by another.
+/// An agent whose wall clock can be set.
 fn start_with_clock(subscriptions: &[Value]) -> (Agent, PathBuf) {
-    let setup = Setup::new(subscriptions).file("clock", "+0");
-    let agent = setup
-        .env(
-            "LD_PRELOAD",
-            &faketime("libfaketimeMT.so.1").display().to_string(),
-        )
-        .env("FAKETIME_TIMESTAMP_FILE", "clock")
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .start();
-    let clock = agent.folder().join("clock");
+    let agent = with_clock(Setup::new(subscriptions), "+0").start();
+    let clock = clock_of(&agent);
     agent.wait_started();
     (agent, clock)
 }
@@ -56,13 +46,6 @@ fn last_time(agent: &Agent) -> String {
     let log = agent.log();
     let time = log.last().and_then(|entry| entry["time"].as_str());
     time.expect("an entry").to_owned()
-}
-
-fn jump(clock: &Path, to: &str) {
-    // In one piece: the agent reads it at any time.
-    let new = clock.with_extension("new");
-    fs::write(&new, to).expect("writable");
-    fs::rename(&new, clock).expect("writable");
 }
 
 #[test]

@@ -84,6 +84,28 @@ fn wake_ups_in_an_idle_minute() {
     agent.stop().assert_all_delivered(0);
 }
 
+/// From the start of the process to the first event at the API, with a window that waits for nothing.
+#[test]
+#[ignore = "a measurement"]
+fn start_up_to_the_first_event() {
+    let vhost = shared().vhost("figures-start");
+    let api = FakeApi::start();
+    let mut publisher = Publisher::open(&vhost.url());
+    let subscription = subscription(&vhost.url(), &api.url());
+    let subscription = with(subscription, &json!({"batch_max_window_in_seconds": 0.01}));
+    let times: Vec<u128> = (0..10)
+        .map(|number| {
+            publisher.send(number, 1);
+            let begun = clock::monotonic();
+            let mut agent = Setup::new(std::slice::from_ref(&subscription)).start();
+            api.wait_ids(Duration::from_secs(30), number + 1);
+            agent.stop().assert_all_delivered(1);
+            (api.posts()[number].at - begun).as_millis()
+        })
+        .collect();
+    println!("first event after {times:?} ms");
+}
+
 /// What an outage costs the flash, and how long the next run takes to read it back.
 #[test]
 #[ignore = "a measurement"]

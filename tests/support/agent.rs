@@ -1,6 +1,6 @@
 //! The agent's own binary in a fresh folder with a clean environment, and what it says.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -82,6 +82,8 @@ pub struct Setup {
     args: Vec<String>,
     env: Vec<(String, String)>,
     stdout: Stdout,
+    /// The binary, and before it what runs it.
+    program: Vec<OsString>,
     /// What runs before it in a mount namespace of its own.
     mounts: Option<String>,
     network: Network,
@@ -110,8 +112,11 @@ impl Setup {
         keep_folder(folder.path());
         let text = Value::from(subscriptions).to_string();
         fs::write(folder.path().join("subscriptions.json"), text).expect("the folder is writable");
+        let binary = std::env::var_os(OTHER_BINARY);
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_leek-agent").into());
         Setup {
             folder,
+            program: vec![binary],
             args: Vec::new(),
             env: Vec::new(),
             stdout: Stdout::Read,
@@ -131,6 +136,12 @@ impl Setup {
     pub fn without_network(mut self) -> Setup {
         self.network = Network::Nothing;
         self.mounting("true")
+    }
+
+    /// Another build of the agent, with what runs it on this machine.
+    pub fn program(mut self, words: &[OsString]) -> Setup {
+        self.program = words.to_vec();
+        self
     }
 
     /// Nobody reads its standard output, until [`Agent::read_on`].
@@ -161,13 +172,13 @@ impl Setup {
 
     /// Starts the agent.
     pub fn start(self) -> Agent {
-        let binary = std::env::var_os(OTHER_BINARY);
-        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_leek-agent").into());
+        let (program, words) = self.program.split_first().expect("a program");
         let mut command = match &self.mounts {
-            None => Command::new(binary),
-            Some(script) => in_namespace(script, self.network, &binary),
+            None => Command::new(program),
+            Some(script) => in_namespace(script, self.network, program),
         };
         command
+            .args(words)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path())
@@ -395,9 +406,24 @@ impl Agent {
         names
     }
 
+    /// How often its threads went to sleep so far, and so how often they woke up.
+    pub fn sleeps(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the agent runs");
+        let status = tasks.flatten().map(|task| task.path().join("status"));
+        let status = status.filter_map(|path| fs::read_to_string(path).ok());
+        status
+            .map(|status| field(&status, "voluntary_ctxt_switches:"))
+            .sum()
+    }
+
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
         self.proc_status("VmRSS:")
+    }
+
+    /// What of its resident memory is not read from files.
+    pub fn data_kib(&self) -> u64 {
+        self.proc_status("RssAnon:")
     }
 
     /// The highest resident memory so far in KiB.
@@ -431,15 +457,19 @@ impl Agent {
     }
 
     fn proc_status(&self, key: &str) -> u64 {
-        let status = self.proc("status");
-        let line = status.lines().find(|line| line.starts_with(key));
-        let value = line.and_then(|line| line.split_whitespace().nth(1));
-        value.expect("the kernel tells").parse().expect("a number")
+        field(&self.proc("status"), key)
     }
 
     fn proc(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("the agent runs")
     }
+}
+
+/// A number in a `status` file of /proc.
+fn field(status: &str, key: &str) -> u64 {
+    let line = status.lines().find(|line| line.starts_with(key));
+    let value = line.and_then(|line| line.split_whitespace().nth(1));
+    value.expect("the kernel tells").parse().expect("a number")
 }
 
 /// What a process holds.

@@ -17,6 +17,8 @@ pub mod dead_dns;
 pub mod disk;
 pub mod faketime;
 pub mod fault_proxy;
+pub mod gateway;
+pub mod golden;
 pub mod heap;
 pub mod hostile;
 pub mod keeper;
