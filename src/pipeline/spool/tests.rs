@@ -45,8 +45,9 @@ enum Did {
     Forget(u64),
     Close,
     Stopped,
-    /// The spool was told to be unusable.
+    /// The spool was told to be unusable, and to be well again.
     Failed,
+    Well,
 }
 
 /// The pipeline, and a disk that does what it is asked once `disk` is called.
@@ -172,6 +173,7 @@ impl Bench {
                 Output::Close { .. } => did.push(Did::Close),
                 Output::Stopped => did.push(Did::Stopped),
                 Output::Report(Report::SpoolFailed { .. }) => did.push(Did::Failed),
+                Output::Report(Report::SpoolWell) => did.push(Did::Well),
                 _ => {}
             }
             self.check_books();
@@ -573,7 +575,7 @@ fn a_disk_that_fails_is_told_tried_again_and_stops_nothing() {
     let did = bench.later(WINDOW * 3);
     assert_eq!(did, [post(0, &["a", "b", "c"]), copy(&["a", "b", "c"])]);
     assert_eq!(bench.stored(0), []);
-    assert_eq!(bench.disk(), [Did::Forget(1)]);
+    assert_eq!(bench.disk(), [Did::Well, Did::Forget(1)]);
     bench.disk();
     assert_eq!(bench.pending(), (0, 0));
     // It works again.
@@ -596,7 +598,7 @@ fn a_spool_that_does_not_open_is_tried_again() {
         .records
         .push_back((RecordId(7), Body::rebuild(&[(5, br#"{"id": "old"}"#)])));
     assert_eq!(bench.later(WINDOW), [Did::Open]);
-    assert_eq!(bench.disk(), [Did::Read]);
+    assert_eq!(bench.disk(), [Did::Well, Did::Read]);
     assert_eq!(bench.pending(), (8, 5));
 }
 
@@ -612,7 +614,7 @@ fn a_disk_that_hangs_is_left_alone_until_it_answers() {
     assert_eq!(bench.stored(0), []);
     assert_eq!(bench.later(PATIENCE * 100), []);
     // It has written after all: what was delivered meanwhile comes again, and counts again.
-    assert_eq!(bench.disk(), [Did::Read]);
+    assert_eq!(bench.disk(), [Did::Well, Did::Read]);
     let ledger = *bench.pipeline.ledger();
     assert_eq!((ledger.received, ledger.delivered), (6, 3));
     assert_eq!(bench.pending(), (3, 3));
