@@ -196,6 +196,31 @@ fn events_arrive_over_tls_from_rabbitmq() {
     }
 }
 
+/// A buffer that is empty costs nothing: its pages are not touched before they are used.
+#[test]
+fn an_empty_buffer_takes_no_memory() {
+    for target in targets() {
+        let rss_kib = |megabytes: u64| {
+            let (vhost, api) = (shared().vhost("empty-buffer"), FakeApi::start());
+            let changes = json!({"buffer_max_size_in_mb": megabytes});
+            let subscription = with(subscription(&vhost.url(), &api.url()), &changes);
+            let agent = Setup::new(&[subscription])
+                .program(&target.program())
+                .start();
+            agent.wait_for_log(LONG, "it started", |entry| {
+                entry["message"] == "leek-agent started"
+            });
+            agent.rss_kib()
+        };
+        // What the emulator itself takes is in both.
+        let (small, large) = (rss_kib(1), rss_kib(64));
+        assert!(
+            large < small + 16 * 1024,
+            "{target:?}: {small}, {large} KiB"
+        );
+    }
+}
+
 #[test]
 fn events_arrive_from_redis() {
     let redis = Redis::start();

@@ -13,6 +13,8 @@
 //! messages in hand need it: a busy ring that is nearly empty cycles through the same few pages
 //! instead of touching all of its memory once.
 
+use memmap2::MmapMut;
+
 use crate::delivery::DeliveryTag;
 
 /// Bytes in front of each message: its length and delivery tag. All messages in the ring are of one
@@ -41,7 +43,7 @@ pub struct Full;
 
 /// See the module's text.
 pub struct Ring {
-    bytes: Vec<u8>,
+    bytes: MmapMut,
     limit: usize,
     /// Sequence positions: `older` is `[start, turn)`, `newer` is `[turn, end)`.
     start: u64,
@@ -52,11 +54,14 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of `capacity` bytes, allocated once; the system backs its pages as they are touched.
+    /// A ring of `capacity` bytes, allocated once; the system backs its pages as they are touched. Where
+    /// it has none to promise, the agent cannot begin.
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(HEADER);
         Ring {
-            bytes: vec![0; capacity],
+            bytes: MmapMut::map_anon(capacity).unwrap_or_else(|error| {
+                panic!("buffer_max_size_in_mb: no {capacity} bytes of memory: {error}")
+            }),
             limit: FIRST_LIMIT.min(capacity),
             start: 0,
             turn: 0,
