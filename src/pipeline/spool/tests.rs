@@ -512,7 +512,9 @@ fn at_the_end_of_its_patience_a_stop_saves_everything_also_what_is_in_flight() {
     bench.deliver(&["d", "e", "f", "g", "h", "i", "j", "k"]);
     bench.pump();
     assert_eq!(bench.stop(), [], "the API may yet answer");
+    assert!(!bench.pipeline.is_saving());
     bench.input(Input::GiveUp);
+    assert!(bench.pipeline.is_saving());
     assert_eq!(bench.pump(), [copy(&["a", "b", "c"])]);
     assert_eq!(bench.disk(), [write(&["d", "e", "f"])]);
     assert_eq!(bench.disk(), [write(&["g", "h", "i"])]);
@@ -540,6 +542,29 @@ fn a_disk_that_fails_at_the_end_ends_it() {
         assert_eq!(did.last(), Some(&Did::Stopped), "{did:?}");
         assert!(bench.pipeline.ledger().dropped > 0);
     }
+}
+
+#[test]
+fn a_disk_that_hangs_when_time_is_over_is_not_waited_for() {
+    let mut bench = Bench::out();
+    assert_eq!(bench.later(WINDOW), [write(&["a", "b", "c"])]);
+    assert_eq!(bench.later(PATIENCE), [Did::Failed]);
+    assert_eq!(bench.stop(), [post(0, &["a", "b", "c"])]);
+    bench.input(Input::GiveUp);
+    assert!(!bench.pipeline.is_saving());
+    assert_eq!(bench.pump(), [Did::Stopped]);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_backoff_of_a_disk() {
+    let mut bench = Bench::out();
+    assert_eq!(bench.later(WINDOW), [write(&["a", "b", "c"])]);
+    assert_eq!(bench.disk_fails(), [Did::Failed]);
+    let did = bench.stop();
+    assert!(
+        matches!(did[..], [Did::Post(..), Did::Write(..)]),
+        "{did:?}"
+    );
 }
 
 #[test]
