@@ -94,6 +94,8 @@ pub struct Server {
     /// The listener's; its connections have the following ones.
     first_token: usize,
     peers: Vec<Option<Peer>>,
+    /// Somebody may wait to be let in: asked only then, since loops turn often and clients are rare.
+    knocked: bool,
     limits: Limits,
     buffer: Vec<u8>,
 }
@@ -122,6 +124,7 @@ impl Server {
             peers: std::iter::repeat_with(|| None)
                 .take(size.connections)
                 .collect(),
+            knocked: true,
             limits: size.limits,
             buffer: vec![0; size.read],
         })
@@ -129,6 +132,7 @@ impl Server {
 
     /// The poll saw something on that token.
     pub fn wake(&mut self, token: Token) {
+        self.knocked |= token.0 == self.first_token;
         let place = token.0.checked_sub(self.first_token + 1);
         if let Some(Some(peer)) = place.and_then(|place| self.peers.get_mut(place)) {
             peer.ready = true;
@@ -159,7 +163,9 @@ impl Server {
             }
         }
         // Last, since turns free places, and nothing tells twice of a connection that waits.
-        self.accept(registry, now);
+        if self.knocked {
+            self.accept(registry, now);
+        }
         Ok(())
     }
 
@@ -183,7 +189,10 @@ impl Server {
                         ready: true,
                     });
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.knocked = false;
+                    return;
+                }
                 Err(error) => return warn!(error:%; "connection not accepted"),
             }
         }
