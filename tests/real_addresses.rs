@@ -5,8 +5,8 @@ mod support;
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use serde_json::{Value, json};
-use support::agent::{SOON, Setup, start, subscription, with};
+use serde_json::json;
+use support::agent::{SOON, Setup, readme_entry, start, subscription, with};
 use support::api::FakeApi;
 use support::fault_proxy::FaultProxy;
 use support::publisher::{Publisher, QUEUE};
@@ -104,26 +104,6 @@ fn a_failover_list_goes_round_between_nodes() {
     }
 }
 
-/// An entry of the list in Leek's own README.
-fn readme(broker: &str, app_env: &str) -> Value {
-    json!({
-        "broker": broker,
-        "broker_management_url": "http://localhost:15672",
-        "backend": null,
-        "exchange": "celeryev",
-        "queue": "leek.fanout",
-        "routing_key": "#",
-        "org_name": "mono",
-        "app_name": "leek",
-        "app_env": app_env,
-        "prefetch_count": 1000,
-        "concurrency_pool_size": 2,
-        "batch_max_size_in_mb": 1,
-        "batch_max_number_of_messages": 1000,
-        "batch_max_window_in_seconds": 5,
-    })
-}
-
 /// Publishes to both, and looks at what comes as whom.
 fn deliver_two(setup: Setup, api: &FakeApi, hosts: [&str; 2], key: &str) {
     for (number, host) in hosts.into_iter().enumerate() {
@@ -154,7 +134,10 @@ fn deliver_two(setup: Setup, api: &FakeApi, hosts: [&str; 2], key: &str) {
 fn leeks_example_runs_standalone_with_one_key_for_all() {
     let (qa, prod) = (shared().vhost("sa-qa"), shared().vhost("sa-prod"));
     let api = FakeApi::start();
-    let list = json!([readme(&qa.url(), "qa"), readme(&prod.url(), "prod")]);
+    let list = json!([
+        readme_entry(&qa.url(), "qa"),
+        readme_entry(&prod.url(), "prod")
+    ]);
     let setup = Setup::new(&[])
         .env("LEEK_AGENT_SUBSCRIPTIONS", &list.to_string())
         .env("LEEK_ENABLE_AGENT", "true")
@@ -172,7 +155,10 @@ fn leeks_example_runs_locally_as_it_is() {
         TcpListener::bind((Ipv4Addr::UNSPECIFIED, 5000)).ok()
     });
     let api = FakeApi::start_on(listener.expect("port 5000 is free"), None);
-    let list = json!([readme(&qa.url(), "qa"), readme(&prod.url(), "prod")]);
+    let list = json!([
+        readme_entry(&qa.url(), "qa"),
+        readme_entry(&prod.url(), "prod")
+    ]);
     let setup = Setup::new(&[])
         .env("LEEK_AGENT_SUBSCRIPTIONS", &list.to_string())
         .env("LEEK_ENABLE_AGENT", "true")
@@ -194,9 +180,9 @@ fn two_queues_of_one_vhost_each_get_everything() {
     let vhost = shared().vhost("one-host");
     let api = FakeApi::start();
     let list = [
-        readme(&vhost.url(), "qa"),
+        readme_entry(&vhost.url(), "qa"),
         with(
-            readme(&vhost.url(), "prod"),
+            readme_entry(&vhost.url(), "prod"),
             &json!({"queue": "leek.fanout.prod"}),
         ),
     ];

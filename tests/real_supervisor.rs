@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::agent::{SOON, subscription, with};
+use support::agent::{SOON, readme_entry, subscription, with};
 use support::api::FakeApi;
 use support::publisher::{Publisher, QUEUE};
 use support::rabbitmq::shared;
@@ -118,24 +118,13 @@ fn a_wrong_configuration_is_tried_once_and_again_when_asked_for() {
 
 /// A subscription as Leek's bootstrap completes it and writes it to its file, as a local agent's.
 fn from_bootstrap(broker: &str, app_env: &str) -> Value {
-    json!({
-        "broker": broker,
+    let changes = json!({
         "broker_management_url": "http://mq:15672",
-        "backend": null,
-        "exchange": "celeryev",
-        "queue": "leek.fanout",
-        "routing_key": "#",
-        "org_name": "mono",
-        "app_name": "leek",
-        "app_env": app_env,
         "app_key": "local-secret",
         "api_url": "http://0.0.0.0:5000",
         "concurrency_pool_size": 1,
-        "prefetch_count": 1000,
-        "batch_max_size_in_mb": 1,
-        "batch_max_number_of_messages": 1000,
-        "batch_max_window_in_seconds": 5,
-    })
+    });
+    with(readme_entry(broker, app_env), &changes)
 }
 
 fn as_bootstrap_writes(list: &[Value]) -> String {

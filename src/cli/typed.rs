@@ -19,7 +19,10 @@ LEEK_AGENT_SUBSCRIPTIONS_FILE stands for --subscriptions.",
     example = "empty the queues once, from cron:\n  \
 {command_name} --subscriptions subs.json --drain --for 5m --lock /run/leek-agent.lock",
     error_code(64, "the command line is not understood"),
-    error_code(69, "a needed broker or API is unavailable (check, --strict, replay)"),
+    error_code(
+        69,
+        "a needed broker or API is unavailable (check, --strict, replay), or the agent is (status)"
+    ),
     error_code(70, "a bug in leek-agent"),
     error_code(75, "stopped with events or documents that are not delivered"),
     error_code(78, "the configuration is at fault")

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::control::status::unwell_line;
+
 /// What `status` was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -142,13 +144,9 @@ fn unwell(status: &Value) -> impl Iterator<Item = String> {
             .into_iter()
             .filter(|side| one[side]["is_well"] != true);
         down.map(|side| {
-            let [name, address] = [&one["name"], &one[side]["address"]].map(Value::as_str);
-            let reason = one[side]["reason"].as_str().unwrap_or("?");
-            format!(
-                "{}: {side} {}: {reason}",
-                name.unwrap_or("?"),
-                address.unwrap_or("?")
-            )
+            let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+            let [address, reason] = ["address", "reason"].map(|key| text(&one[side][key]));
+            unwell_line(&text(&one["name"]), side, &address, &reason)
         })
     })
 }

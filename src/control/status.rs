@@ -116,7 +116,7 @@ pub struct Uploads {
 /// Refused documents.
 #[derive(Debug, Serialize)]
 pub struct QuarantineStatus {
-    /// In no file: the disk failed, or none is to be kept.
+    /// In no file, since the disk failed.
     pub lost: u64,
     /// Removed again, oldest first, to stay within the bound.
     pub evicted: u64,
@@ -160,8 +160,13 @@ impl Status {
             let unwell = sides.into_iter().filter(|(_, side)| !side.is_well);
             unwell.map(move |(name, side)| {
                 let reason = side.reason.as_deref().unwrap_or_default();
-                format!("{}: {name} {}: {reason}", subscription.name, side.address)
+                unwell_line(&subscription.name, name, &side.address, reason)
             })
         })
     }
+}
+
+/// How a side that is not well is told to people.
+pub fn unwell_line(subscription: &str, side: &str, address: &str, reason: &str) -> String {
+    format!("{subscription}: {side} {address}: {reason}")
 }

@@ -102,21 +102,21 @@ impl Body {
 
     /// How long [`slice`](Self::slice) would be.
     pub fn slice_len(&self, range: Range<usize>) -> usize {
-        match self.parts(range) {
-            [] => 2,
-            [first, .., last] => last.range.end - first.range.start + 2,
-            [only] => only.range.len() + 2,
-        }
+        self.between_brackets(range).len() + 2
     }
 
     /// A body of the documents of a range only.
     pub fn slice(&self, range: Range<usize>) -> Vec<u8> {
-        let documents = match self.parts(range) {
+        [b"[", self.between_brackets(range), b"]"].concat()
+    }
+
+    /// The documents of a range and what stands between them.
+    fn between_brackets(&self, range: Range<usize>) -> &[u8] {
+        match self.parts(range) {
             [] => &[],
             [first, .., last] => &self.bytes[first.range.start..last.range.end],
             [only] => &self.bytes[only.range.clone()],
-        };
-        [b"[", documents, b"]"].concat()
+        }
     }
 
     fn parts(&self, range: Range<usize>) -> &[Part] {

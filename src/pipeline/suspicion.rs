@@ -34,7 +34,7 @@ impl Suspicion {
         Suspicion {
             post,
             failures: before.failures.saturating_add(1),
-            proofs: before.proofs + u32::from(newest_stored > before.post),
+            proofs: before.proofs + u32::from(before.can_be_tested(newest_stored)),
         }
     }
 

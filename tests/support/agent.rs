@@ -52,6 +52,26 @@ pub fn subscription(broker: &str, api_url: &str) -> Value {
     })
 }
 
+/// An entry of the list in Leek's own README.
+pub fn readme_entry(broker: &str, app_env: &str) -> Value {
+    json!({
+        "broker": broker,
+        "broker_management_url": "http://localhost:15672",
+        "backend": null,
+        "exchange": "celeryev",
+        "queue": "leek.fanout",
+        "routing_key": "#",
+        "org_name": "mono",
+        "app_name": "leek",
+        "app_env": app_env,
+        "prefetch_count": 1000,
+        "concurrency_pool_size": 2,
+        "batch_max_size_in_mb": 1,
+        "batch_max_number_of_messages": 1000,
+        "batch_max_window_in_seconds": 5,
+    })
+}
+
 /// `subscription` with some keys set otherwise.
 pub fn with(mut subscription: Value, changes: &Value) -> Value {
     for (key, value) in changes.as_object().expect("an object") {
