@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::arrange::Given;
-use super::options::{self, OPTIONS};
+use super::options::{self, OPTIONS, SECTIONS};
 use crate::config::environment::{Env, parse_switch};
 use crate::config::fault::{Fault, Report, kind, quoted};
-use crate::config::raw;
+use crate::config::raw::{self, Faulty, Fields, Read};
 use crate::nearest::nearest;
 use crate::small_file;
 
@@ -133,6 +133,77 @@ impl<'a> Layers<'a> {
         })
     }
 
+    #[allow(dead_code)] // Until the first command has one.
+    /// The section of that name, an object, as `read` understands it. Only the file has sections.
+    pub fn object<T>(
+        &mut self,
+        section: &str,
+        read: impl FnOnce(&mut Fields<'_>) -> Result<T, Faulty>,
+    ) -> Read<T> {
+        match self.section(section) {
+            None => Ok(None),
+            Some((place, Value::Object(keys))) => self.fields(place, &keys, read).map(Some),
+            Some((place, other)) => Err(self.no_section(place, &other, "expected an object")),
+        }
+    }
+
+    #[allow(dead_code)] // As above.
+    /// The section of that name, a list of objects, each as `read` understands it; what is at fault
+    /// in one hides nothing in the others.
+    pub fn list<T>(
+        &mut self,
+        section: &str,
+        mut read: impl FnMut(&mut Fields<'_>) -> Result<T, Faulty>,
+    ) -> Read<Vec<T>> {
+        let (place, items) = match self.section(section) {
+            None => return Ok(None),
+            Some((place, Value::Array(items))) => (place, items),
+            Some((place, other)) => {
+                return Err(self.no_section(place, &other, "expected a list of objects"));
+            }
+        };
+        let items = items.into_iter().enumerate();
+        let taken: Vec<_> = items
+            .map(|(index, item)| match (format!("{place}[{index}]"), item) {
+                (place, Value::Object(keys)) => self.fields(place, &keys, &mut read),
+                (place, other) => Err(self.no_section(place, &other, "expected an object")),
+            })
+            .collect();
+        taken.into_iter().collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A section and its place. A section is read once, so it is taken out.
+    fn section(&mut self, section: &str) -> Option<(String, Value)> {
+        debug_assert!(SECTIONS.contains(&section), "{section} is not in the table");
+        let (file, keys) = self.file.as_mut()?;
+        let value = keys.remove(section).filter(|value| !value.is_null())?;
+        Some((format!("{file}: {section}"), value))
+    }
+
+    /// Takes over what is reported meanwhile.
+    fn fields<T>(
+        &mut self,
+        place: String,
+        keys: &Map<String, Value>,
+        read: impl FnOnce(&mut Fields<'_>) -> Result<T, Faulty>,
+    ) -> Result<T, Faulty> {
+        let mut fields = Fields::new(place, keys);
+        let value = read(&mut fields);
+        for fault in &fields.faults {
+            self.config.push(fault);
+        }
+        if fields.faults.is_empty() {
+            value
+        } else {
+            Err(Faulty)
+        }
+    }
+
+    fn no_section(&mut self, place: String, found: &Value, expected: &str) -> Faulty {
+        self.config.push(&Fault::new(place, kind(found), expected));
+        Faulty
+    }
+
     pub fn file_text(&mut self, long: &str) -> Option<Found> {
         let (file, keys) = self.file.as_ref()?;
         let key = options::key(long);
@@ -179,6 +250,7 @@ fn unknown_keys(file: &str, keys: &Map<String, Value>) -> Vec<Fault> {
     let known: Vec<String> = longs
         .filter(|long| options::is_key(long))
         .map(options::key)
+        .chain(SECTIONS.map(str::to_owned))
         .collect();
     let unknown = keys.keys().filter(|key| !known.contains(key));
     unknown
@@ -191,4 +263,63 @@ fn unknown_keys(file: &str, keys: &Map<String, Value>) -> Vec<Fault> {
             )
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `text` as the configuration file: the lines it reports afterwards.
+    fn reports(text: &str, read: impl FnOnce(&mut Layers<'_>)) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("agent.json");
+        std::fs::write(&path, text).expect("written");
+        let (typed, env) = (BTreeMap::new(), Env::from_iter([("", ""); 0]));
+        let mut layers = Layers::new(&typed, &env);
+        let path = path.to_str().expect("UTF-8").to_owned();
+        layers.read_config_file(Some(path.clone()));
+        read(&mut layers);
+        layers.config.to_string().replace(&path, "agent.json")
+    }
+
+    fn port(fields: &mut Fields<'_>) -> Result<u32, Faulty> {
+        let port = fields.whole("port", 1..=9, "1 to 9")?;
+        Ok(port.unwrap_or(5))
+    }
+
+    #[test]
+    fn sections_are_known_keys_and_read_with_their_place() {
+        let text = r#"{"consul": {"port": 3}, "agent_check": [{"port": 1}, {}], "agent_chek": 1}"#;
+        let reported = reports(text, |layers| {
+            assert_eq!(layers.object("consul", port), Ok(Some(3)));
+            assert_eq!(layers.list("agent_check", port), Ok(Some(vec![1, 5])));
+        });
+        let expected = "agent.json: agent_chek: unknown key: did you mean agent_check?";
+        assert_eq!(reported, expected);
+    }
+
+    #[test]
+    fn every_fault_of_a_section_is_reported() {
+        let text = r#"{"consul": [], "agent_check": [{"port": 0}, 7, {"port": 10}]}"#;
+        let reported = reports(text, |layers| {
+            assert_eq!(layers.object("consul", port), Err(Faulty));
+            assert_eq!(layers.list("agent_check", port), Err(Faulty));
+        });
+        assert_eq!(
+            reported,
+            "agent.json: consul: a list: expected an object\n\
+             agent.json: agent_check[0].port: 0: expected 1 to 9\n\
+             agent.json: agent_check[1]: a number: expected an object\n\
+             agent.json: agent_check[2].port: 10: expected 1 to 9"
+        );
+    }
+
+    #[test]
+    fn a_section_that_is_absent_or_null_is_none() {
+        let reported = reports(r#"{"consul": null}"#, |layers| {
+            assert_eq!(layers.object("consul", port), Ok(None));
+            assert_eq!(layers.list("agent_check", port), Ok(None));
+        });
+        assert_eq!(reported, "");
+    }
 }

@@ -65,6 +65,9 @@ pub const OPTIONS: [OptionSpec; 24] = [
     own("json", Takes::Nothing, &["status"]),
 ];
 
+/// What only a configuration file can say: an object or a list under each of these keys.
+pub const SECTIONS: [&str; 2] = ["consul", "agent_check"];
+
 impl OptionSpec {
     const fn with_short(mut self, short: char) -> Self {
         self.short = Some(short);
