@@ -22,6 +22,7 @@ pub mod small_file;
 pub mod tls;
 
 // The core: pure, `now` comes in as an argument. ARCHITECTURE.md has it in the order data flows.
+pub mod agent_check;
 pub mod control;
 pub mod delivery;
 pub mod document;

@@ -17,6 +17,7 @@ struct Rule {
 }
 
 const CORE: &[&str] = &[
+    "agent_check",
     "pipeline",
     "document",
     "python",

@@ -3,6 +3,7 @@
 //! `raw` reads the files key by key, `check` turns them into this and reports all faults at once,
 //! `load` brings files, environment and values for all subscriptions together.
 
+pub mod agent_check;
 pub mod check;
 pub mod environment;
 pub mod fault;

@@ -77,6 +77,12 @@ impl<'a> Fields<'a> {
         Faulty
     }
 
+    /// Reports the object as a whole.
+    pub fn fault_here(&mut self, message: &str) -> Faulty {
+        self.faults.push(Fault::plain(&self.place, message));
+        Faulty
+    }
+
     /// The names of all keys, in the file's order or sorted, as serde_json keeps them.
     pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.keys.keys().map(String::as_str)
