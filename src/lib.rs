@@ -34,6 +34,7 @@ pub mod python;
 
 // The shells, and the loop that drives them.
 pub mod command;
+mod outbound;
 pub mod runtime;
 pub mod server;
 pub mod source;

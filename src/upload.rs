@@ -6,44 +6,27 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::{Sender, TrySendError, bounded};
-use ureq::config::AutoHeaderValue;
 use ureq::http::header::{CONTENT_TYPE, DATE, PROXY_AUTHORIZATION, RETRY_AFTER};
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use ureq::{Agent, AsSendBody, Proxy as UreqProxy, ProxyProtocol};
 
-use self::lookup::Lookups;
 use crate::clock;
 use crate::config::Subscription;
 use crate::config::proxy::Proxy;
 use crate::document::Body;
+use crate::outbound::{self, Place, STACK_SIZE, failure};
 use crate::pipeline::verdict::{Answer, MAX_ANSWER, Verdict, classify, classify_probe};
 use crate::secret::Secret;
 use crate::tls::ClientTls;
 
-mod failure;
-mod lookup;
-mod transport;
-
-/// The stack of an uploader. A TLS handshake with a chain of RSA-4096 certificates and a request take
-/// between 144 and 160 KiB in a debug build on x86-64 (an optimised one takes less); half as much
-/// again is left for other chains and targets.
-const STACK_SIZE: usize = 256 * 1024;
-
-/// ureq's buffer for what is read, one for each connection: an answer's head must fit into it, and
-/// the API's heads are a few hundred bytes.
-const INPUT_BUFFER: usize = 16 * 1024;
-
-/// ureq's buffer for what is sent, one for each connection: the body is copied through it.
-const OUTPUT_BUFFER: usize = 16 * 1024;
+pub use crate::outbound::Timeouts;
 
 /// Where a subscription's documents go, and as whom.
 #[derive(Debug, Clone)]
@@ -118,24 +101,6 @@ pub enum Report {
     Posted { id: u64, verdict: Verdict },
 }
 
-/// How long a request may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// Until the connection stands, TLS included.
-    pub connect: Duration,
-    /// The whole request, from the lookup of the name to the last byte of the answer.
-    pub request: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            connect: Duration::from_secs(10),
-            request: Duration::from_secs(30),
-        }
-    }
-}
-
 /// A subscription's uploader threads. Dropped, it lets each end once it is idle, and waits for none.
 pub struct Uploader {
     jobs: Sender<Job>,
@@ -202,8 +167,7 @@ struct Courier {
     agent: Agent,
     uri: Uri,
     headers: HeaderMap,
-    /// The variable that the proxy on the way comes from.
-    proxy: Option<&'static str>,
+    place: Place,
 }
 
 /// An answer as it was read.
@@ -228,7 +192,12 @@ impl Courier {
             agent: agent(endpoint, &uri, threads, timeouts)?,
             uri,
             headers: headers(endpoint)?,
-            proxy: endpoint.proxy.as_ref().map(|proxy| proxy.variable),
+            place: Place {
+                address: "api_url",
+                tls: "api_tls",
+                closed: "check that api_url is the Leek API's; if only large batches fail, a proxy limits their size",
+                proxy: endpoint.proxy.as_ref().map(|proxy| proxy.variable),
+            },
         })
     }
 
@@ -259,7 +228,7 @@ impl Courier {
     }
 
     fn exchange(&self, request: Builder, body: impl AsSendBody) -> Result<Received, Verdict> {
-        let failed = |error: &ureq::Error| failed(error, self.proxy);
+        let failed = |error: &ureq::Error| failed(error, &self.place);
         let mut request = request.body(body).map_err(|error| failed(&error.into()))?;
         request.headers_mut().extend(self.headers.clone());
         let response = self.agent.run(request).map_err(|error| failed(&error))?;
@@ -309,27 +278,14 @@ fn agent(endpoint: &Endpoint, uri: &Uri, threads: usize, timeouts: Timeouts) -> 
         true => (None, proxy),
         false => (proxy, None),
     };
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(tunnel)
-        .user_agent(concat!("leek-agent/", env!("CARGO_PKG_VERSION")))
-        .accept_encoding(AutoHeaderValue::None)
-        .timeout_connect(Some(timeouts.connect))
-        .timeout_global(Some(timeouts.request))
-        .input_buffer_size(INPUT_BUFFER)
-        .output_buffer_size(OUTPUT_BUFFER)
-        .max_response_header_size(INPUT_BUFFER)
-        .max_idle_connections(threads)
-        .max_idle_connections_per_host(threads)
-        .build();
-    let lookups = Lookups::new(threads);
+    let config = outbound::config(threads, timeouts).proxy(tunnel).build();
+    let tls = endpoint.tls.as_ref();
     Ok(match (forward, uri.authority()) {
         (Some(proxy), Some(authority)) => {
             let origin = format!("http://{authority}");
-            transport::forwarding_agent(config, lookups, origin, proxy.uri().clone())
+            outbound::forwarding_agent(config, threads, origin, proxy.uri().clone())
         }
-        _ => transport::agent(config, lookups, endpoint.tls.as_ref()),
+        _ => outbound::agent(config, threads, tls),
     })
 }
 
@@ -395,13 +351,11 @@ fn invalid(message: &str) -> io::Error {
 }
 
 fn guarded<T>(request: impl FnOnce() -> T) -> Result<T, Verdict> {
-    // Nothing of ours is left half done: ureq's agent gives a broken connection up.
-    catch_unwind(AssertUnwindSafe(request)).map_err(|panic| no_answer(failure::panicked(&*panic)))
+    outbound::guarded(request).map_err(no_answer)
 }
 
-/// `proxy` is the variable that names the proxy on the way.
-fn failed(error: &ureq::Error, proxy: Option<&str>) -> Verdict {
-    let reason = failure::reason(error, proxy);
+fn failed(error: &ureq::Error, place: &Place) -> Verdict {
+    let reason = failure::reason(error, place);
     match failure::refused_by_proxy(error) {
         // As where the proxy answers a request itself.
         Some(status @ (401 | 407)) => Verdict::NotLeek { status, reason },

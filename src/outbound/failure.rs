@@ -7,37 +7,35 @@ use std::io::{self, ErrorKind};
 
 use ureq::{Error, Timeout};
 
+use super::Place;
 use crate::clock;
 use crate::pipeline::verdict::plain;
 use crate::tls;
 
-/// The subscription's key for what TLS needs.
-const TLS_KEY: &str = "api_tls";
-
-/// The reason of a request that got no answer. `proxy` is the variable that names the proxy on the
-/// way: what fails in front of it is not api_url's fault.
-pub(super) fn reason(error: &Error, proxy: Option<&str>) -> String {
-    let place = proxy.unwrap_or("api_url");
+/// The reason of a request that got no answer.
+pub fn reason(error: &Error, at: &Place) -> String {
+    let place = at.proxy.unwrap_or(at.address);
+    let address = at.address;
     match error {
-        Error::Io(error) => io_reason(error, place),
+        Error::Io(error) => io_reason(error, at),
         Error::Timeout(phase) => timeout_reason(*phase, place),
         Error::HostNotFound => not_resolved(place),
         Error::ConnectionFailed => "not connected".to_owned(),
         // Our own words, of the time of the handshake.
-        Error::Tls(text) => format!("tls: {text}: does the port in api_url speak https?"),
-        Error::ConnectProxyFailed(_) => proxy_reason(refused_by_proxy(error), place),
+        Error::Tls(text) => format!("tls: {text}: does the port in {address} speak https?"),
+        Error::ConnectProxyFailed(_) => proxy_reason(refused_by_proxy(error), at),
         Error::Protocol(_) => {
-            "the answer is not http: check the port in api_url, and whether it is https".to_owned()
+            format!("the answer is not http: check the port in {address}, and whether it is https")
         }
         Error::LargeResponseHeader(..) => "the answer's headers are too long".to_owned(),
         // May quote the URL, which may hold credentials.
-        Error::BadUri(_) => "api_url: expected an http or https url with a host".to_owned(),
+        Error::BadUri(_) => format!("{address}: expected an http or https url with a host"),
         other => plain(&other.to_string()),
     }
 }
 
 /// The reason of a request that panicked.
-pub(super) fn panicked(panic: &(dyn Any + Send)) -> String {
+pub fn panicked(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .copied()
@@ -47,7 +45,7 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> String {
 }
 
 /// The status by which a proxy refused to connect to the API.
-pub(super) fn refused_by_proxy(error: &Error) -> Option<u16> {
+pub fn refused_by_proxy(error: &Error) -> Option<u16> {
     let Error::ConnectProxyFailed(text) = error else {
         return None;
     };
@@ -55,7 +53,8 @@ pub(super) fn refused_by_proxy(error: &Error) -> Option<u16> {
     words.find_map(|word| word.parse().ok())
 }
 
-fn proxy_reason(status: Option<u16>, variable: &str) -> String {
+fn proxy_reason(status: Option<u16>, at: &Place) -> String {
+    let (variable, address) = (at.proxy.unwrap_or_default(), at.address);
     let Some(status) = status else {
         return format!("the proxy in {variable} did not answer as a proxy: check host and port");
     };
@@ -65,8 +64,8 @@ fn proxy_reason(status: Option<u16>, variable: &str) -> String {
             "it wants a user and a password: write both into {variable} as \
              http://USER:PASSWORD@HOST:PORT, and check them"
         ),
-        403 | 405 => "it must allow CONNECT to the host and port in api_url".to_owned(),
-        500..=599 => "it cannot reach the host and port in api_url".to_owned(),
+        403 | 405 => format!("it must allow CONNECT to the host and port in {address}"),
+        500..=599 => format!("it cannot reach the host and port in {address}"),
         _ => format!("check {variable}"),
     };
     format!("the proxy refused: {status}: {mend}")
@@ -76,9 +75,10 @@ fn not_resolved(place: &str) -> String {
     format!("name not resolved: check the host in {place} and the gateway's dns")
 }
 
-fn io_reason(error: &io::Error, place: &str) -> String {
+fn io_reason(error: &io::Error, at: &Place) -> String {
+    let place = at.proxy.unwrap_or(at.address);
     if let Some(cause) = tls::cause(error) {
-        return tls::reason(cause, TLS_KEY, clock::wall_ms());
+        return tls::reason(cause, at.tls, clock::wall_ms());
     }
     // std gives failed look-ups no kind of their own.
     if error.to_string().starts_with("failed to lookup address") {
@@ -94,7 +94,10 @@ fn io_reason(error: &io::Error, place: &str) -> String {
         | ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe => {
-            "connection closed before the answer was complete: check that api_url is the Leek API's; if only large batches fail, a proxy limits their size"
+            return format!(
+                "connection closed before the answer was complete: {}",
+                at.closed
+            );
         }
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
             return format!("no route to the host in {place}: check the gateway's network");
@@ -126,9 +129,23 @@ fn timeout_reason(phase: Timeout, place: &str) -> String {
 mod tests {
     use super::*;
 
+    const DIRECT: Place = Place {
+        address: "api_url",
+        tls: "api_tls",
+        closed: "check it",
+        proxy: None,
+    };
+
+    fn by(proxy: &'static str) -> Place {
+        Place {
+            proxy: Some(proxy),
+            ..DIRECT
+        }
+    }
+
     #[test]
     fn no_url_is_quoted() {
-        let reason = reason(&Error::BadUri("http://user:hunter2@".into()), None);
+        let reason = reason(&Error::BadUri("http://user:hunter2@".into()), &DIRECT);
         assert!(!reason.contains("hunter2"), "{reason}");
     }
 
@@ -136,16 +153,16 @@ mod tests {
     fn a_missing_name_is_told_from_a_missing_listener() {
         let lookup =
             io::Error::other("failed to lookup address information: Name or service not known");
-        assert!(reason(&Error::Io(lookup), None).starts_with("name not resolved"));
+        assert!(reason(&Error::Io(lookup), &DIRECT).starts_with("name not resolved"));
         let refused = io::Error::from(ErrorKind::ConnectionRefused);
-        assert!(reason(&Error::Io(refused), None).starts_with("connection refused"));
+        assert!(reason(&Error::Io(refused), &DIRECT).starts_with("connection refused"));
     }
 
     #[test]
     fn a_proxy_that_refuses_is_told_from_the_api() {
         let refused = |status: u16| {
             let text = format!("proxy server responded {status}/{status}");
-            reason(&Error::ConnectProxyFailed(text), Some("HTTPS_PROXY"))
+            reason(&Error::ConnectProxyFailed(text), &by("HTTPS_PROXY"))
         };
         for (status, words) in [
             (407, "USER:PASSWORD"),
@@ -157,7 +174,7 @@ mod tests {
             assert!(text.contains(&status.to_string()), "{text}");
         }
         let dead = io::Error::from(ErrorKind::ConnectionRefused);
-        let text = reason(&Error::Io(dead), Some("http_proxy"));
+        let text = reason(&Error::Io(dead), &by("http_proxy"));
         assert!(text.contains("at http_proxy"), "{text}");
     }
 

@@ -1,4 +1,4 @@
-//! How a request gets to the API: TCP, through a proxy or not, in TLS or not. Links for ureq's chain
+//! How a request gets to the other side: TCP, through a proxy or not, in TLS or not. Links for ureq's chain
 //! of connectors, which has each one take the connection further.
 //!
 //! ```text
@@ -30,7 +30,7 @@ use crate::tls::ClientTls;
 /// A request's first line ends within this, or it is not ours.
 const METHOD_MAX: usize = 16;
 
-/// An agent that reaches the API in TLS (https) or not (http), through the proxy of `config`.
+/// An agent that goes there in TLS (https) or not (http), through the proxy of `config`.
 pub(super) fn agent(config: Config, lookups: Lookups, tls: Option<&ClientTls>) -> Agent {
     let tls = TlsConnector(tls.cloned());
     let connector = ().chain(ConnectProxyConnector::default());
