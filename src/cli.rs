@@ -7,7 +7,6 @@
 mod arrange;
 mod at_file;
 mod completions;
-pub mod duration;
 mod layers;
 mod manual;
 mod meaning;
@@ -19,7 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::command::{replay, sink, status, transform};
+use crate::command::{consul, replay, sink, status, transform};
 use crate::config::Config;
 use crate::config::environment::Env;
 use crate::config::fault::Report;
@@ -47,6 +46,7 @@ pub enum Command {
     Sink(sink::Options),
     Replay(replay::Options),
     Status(status::Options),
+    Consul(consul::Options),
 }
 
 /// Consume and deliver.

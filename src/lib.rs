@@ -10,6 +10,7 @@ mod nearest;
 
 // The ground everything stands on.
 pub mod clock;
+pub mod duration;
 pub mod exit;
 pub mod lock;
 pub mod logging;
@@ -34,6 +35,7 @@ pub mod python;
 
 // The shells, and the loop that drives them.
 pub mod command;
+pub mod consul;
 mod outbound;
 pub mod runtime;
 pub mod server;

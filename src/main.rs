@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use leek_agent::cli::{self, CheckOptions, Command, Invocation, Outcome, RunOptions};
 use leek_agent::command::replay::{self, ReplayError};
-use leek_agent::command::{check, sink, status, transform};
+use leek_agent::command::{check, consul, sink, status, transform};
 use leek_agent::config::environment::Env;
 use leek_agent::exit::Exit;
 use leek_agent::lock::{Lock, LockError};
@@ -51,6 +51,7 @@ fn carry_out(invocation: Invocation) -> Exit {
         Command::Sink(options) => done_or_bug(sink::run(options)),
         Command::Replay(options) => run_replay(&options),
         Command::Status(options) => run_status(&options),
+        Command::Consul(options) => run_consul(&options),
         Command::Transform(_) => Exit::Done,
     }
 }
@@ -134,6 +135,16 @@ fn run_status(options: &status::Options) -> Exit {
                 Exit::Unavailable
             }
         }
+        Err(reason) => {
+            complain(&reason);
+            Exit::Unavailable
+        }
+    }
+}
+
+fn run_consul(options: &consul::Options) -> Exit {
+    match consul::run(options) {
+        Ok(text) => print(&text),
         Err(reason) => {
             complain(&reason);
             Exit::Unavailable

@@ -1,4 +1,4 @@
-//! Takes an application key that was typed out of the process title, where every user of the machine
+//! Takes a key or a token that was typed out of the process title, where every user of the machine
 //! could read it with `ps`. Best effort: without /proc the title stays as it is. The environment is
 //! left alone; it is readable by the same user only.
 
@@ -7,6 +7,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use crate::cli;
+use crate::cli::options::{self, OptionSpec};
 
 /// Overwrites typed keys in this process's command line. Call it once the arguments are collected.
 pub fn hide_keys() {
@@ -44,25 +45,24 @@ fn arg_start(stat: &str) -> Option<u64> {
 fn key_ranges(line: &[u8]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut begin = 0;
-    let mut key_follows = false;
+    // The option that the next word may be the value of.
+    let mut key_of: Option<&OptionSpec> = None;
     for arg in line.split(|byte| *byte == 0) {
         let end = begin + arg.len();
         let text = String::from_utf8_lossy(arg);
         let parsed = cli::option(&text).ok().flatten();
-        let of_key = parsed.filter(|(spec, _)| spec.long == "app-key");
+        let of_key = parsed.filter(|(spec, _)| options::is_secret(spec.long));
         match of_key {
-            _ if key_follows && is_key(&text) => ranges.push(begin..end),
+            _ if key_of.is_some_and(|spec| cli::is_value(spec, &text)) => ranges.push(begin..end),
             Some((_, Some(value))) => ranges.push(end - value.len().min(arg.len())..end),
             _ => {}
         }
-        key_follows = matches!(of_key, Some((_, None)));
+        key_of = of_key
+            .filter(|(_, value)| value.is_none())
+            .map(|(spec, _)| spec);
         begin = end + 1;
     }
     ranges
-}
-
-fn is_key(word: &str) -> bool {
-    cli::options::by_long("app-key").is_some_and(|spec| cli::is_value(spec, word))
 }
 
 #[cfg(test)]
@@ -83,6 +83,10 @@ mod tests {
             ("leek-agent\0-thunter2\0", "leek-agent\0-t*******\0"),
             ("leek-agent\0-t=hunter2\0", "leek-agent\0-t=*******\0"),
             ("leek-agent\0-t\0run\0", "leek-agent\0-t\0run\0"),
+            (
+                "leek-agent\0consul\0--consul-token\0-x\0checks\0",
+                "leek-agent\0consul\0--consul-token\0**\0checks\0",
+            ),
             ("leek-agent\0-t\0--drain\0", "leek-agent\0-t\0--drain\0"),
             (
                 "leek-agent\0--app-key-file\0f\0",

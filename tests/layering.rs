@@ -33,6 +33,9 @@ const CORE: &[&str] = &[
     "source/redis/session",
     // What the spool writes, as bytes; `store/spool.rs` and the folder are the shell.
     "store/spool/record",
+    // What is asked of Consul; `consul/client.rs` is the shell.
+    "consul/definition",
+    "consul/request",
 ];
 
 const RULES: &[Rule] = &[
@@ -153,6 +156,19 @@ const RULES: &[Rule] = &[
         files: &["source"],
         never: &["crate::upload", "crate::store", "crate::runtime"],
         why: "shells do not know each other, nor who runs them",
+    },
+    Rule {
+        files: &["outbound", "consul"],
+        never: &[
+            "mio",
+            "amiquip",
+            "crate::source",
+            "crate::upload",
+            "crate::store",
+            "crate::command",
+            "crate::runtime",
+        ],
+        why: "what several stand on knows none of them",
     },
     Rule {
         files: &["upload"],

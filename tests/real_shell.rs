@@ -72,6 +72,16 @@ fn bash_completes() {
         (&["-t", "check", "--off"], &["--offline"]),
         (&["completions", ""], &["bash", "fish", "zsh"]),
         (&["man", ""], &[""]),
+        (&["consul", "chec"], &["check", "checks"]),
+        (&["consul", "check", "re"], &["register"]),
+        (&["consul", "service", ""], &["deregister", "register"]),
+        (&["consul", "service", "register", "--po"], &["--port"]),
+        (&["consul", "check", "register", "--po"], &[""]),
+        (
+            &["consul", "check", "pass", "--consul-a"],
+            &["--consul-address"],
+        ),
+        (&["check", "--note"], &[""]),
     ] {
         let mut bash = Command::new("bash");
         bash.args(["--norc", "-c", BASH, "bash", "./script", "leek-agent"]);
@@ -95,6 +105,19 @@ fn zsh_completes() {
             "leek-agent replay subs\\\\ one.json",
         ),
         ("leek-agent completions f", "leek-agent completions fish"),
+        ("leek-agent consul memb", "leek-agent consul members"),
+        (
+            "leek-agent consul service reg",
+            "leek-agent consul service register",
+        ),
+        (
+            "leek-agent consul service register --po",
+            "leek-agent consul service register --port",
+        ),
+        (
+            "leek-agent consul members --consul-a",
+            "leek-agent consul members --consul-address",
+        ),
     ] {
         // It waits for the line for as long as it takes; `timeout` is the deadline.
         let mut zsh = Command::new("timeout");
@@ -117,6 +140,18 @@ fn fish_completes() {
         ("leek-agent --quarantine-dir subs", "subs-old/"),
         ("leek-agent replay subs-", "subs-old/"),
         ("leek-agent completions ", "bash fish zsh"),
+        ("leek-agent consul chec", "check checks"),
+        ("leek-agent consul check re", "register"),
+        ("leek-agent consul service register --po", "--port"),
+        ("leek-agent consul check register --po", ""),
+        (
+            "leek-agent consul check pass --consul-a",
+            "--consul-address",
+        ),
+        (
+            "leek-agent --log-level check consul ser",
+            "service services",
+        ),
     ] {
         let mut fish = Command::new("fish");
         let complete = format!("source script; complete -C '{line}'");

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::at_file::Word;
-use super::options::{self, COMMANDS, DEFAULT_COMMAND, OPTIONS, OptionSpec, TAKES_WORDS, Takes};
+use super::options::{self, OPTIONS, OptionSpec, Path, Takes};
 use crate::config::fault::{HIDDEN, quoted};
 use crate::nearest::nearest;
 
@@ -18,9 +18,10 @@ pub struct Given {
 }
 
 /// The command line in order.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Arranged {
-    pub command: Option<&'static str>,
+    /// As far as its words went; the root where there were none.
+    pub command: Path,
     /// By long name.
     pub options: BTreeMap<&'static str, Given>,
     /// Behind a command that takes some.
@@ -29,7 +30,11 @@ pub struct Arranged {
 
 /// Puts the words in order; the fault is one line.
 pub fn arrange(words: Vec<Word>) -> Result<Arranged, String> {
-    let mut arranged = Arranged::default();
+    let mut arranged = Arranged {
+        command: Path::ROOT,
+        options: BTreeMap::new(),
+        words: Vec::new(),
+    };
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         let at = place(&word);
@@ -44,6 +49,10 @@ pub fn arrange(words: Vec<Word>) -> Result<Arranged, String> {
         let origin = word.origin;
         arranged.options.insert(spec.long, Given { value, origin });
     }
+    if arranged.has("help") || arranged.has("version") {
+        return Ok(arranged);
+    }
+    arranged.ends_at_a_command()?;
     arranged.only_own_options()?;
     Ok(arranged)
 }
@@ -54,7 +63,7 @@ pub fn is_value(spec: &OptionSpec, word: &str) -> bool {
     match spec.takes {
         Takes::Nothing => false,
         Takes::Value => !word.starts_with("--"),
-        Takes::ValueOrPrompt => !word.starts_with('-') && !COMMANDS.contains(&word),
+        Takes::ValueOrPrompt => !word.starts_with('-') && Path::ROOT.at(word).is_none(),
     }
 }
 
@@ -113,25 +122,44 @@ impl Arranged {
             self.options.insert("help", Given { value, origin });
             return Ok(());
         }
-        if self
-            .command
-            .is_some_and(|command| TAKES_WORDS.contains(&command))
-        {
+        if self.command.takes_words() {
             self.words.push(word);
             return Ok(());
         }
-        let shown = self.shown(&word);
-        match (self.command, COMMANDS.iter().find(|known| **known == word)) {
-            (None, Some(command)) => {
-                self.command = Some(command);
-                Ok(())
-            }
-            (None, None) => {
-                let known = nearest(&word, COMMANDS).expect("there are commands");
-                Err(format!("unknown command {shown}: did you mean {known}?"))
-            }
-            (Some(first), _) => Err(format!("unexpected {shown} after the command {first}")),
+        if let Some(path) = self.command.at(&word) {
+            self.command = path;
+            return Ok(());
         }
+        let shown = self.shown(&word);
+        let below = self.command.below();
+        let known = nearest(&word, below.iter().map(|path| path.word()));
+        match known.and_then(|known| self.command.at(known)) {
+            Some(known) => Err(format!(
+                "unknown command {shown}: did you mean {}?",
+                known.as_str()
+            )),
+            None => Err(format!(
+                "unexpected {shown} after the command {}",
+                self.command.as_str()
+            )),
+        }
+    }
+
+    /// Without a command, it is the default one; a group alone says too little.
+    fn ends_at_a_command(&mut self) -> Result<(), String> {
+        if self.command == Path::ROOT {
+            self.command = Path::DEFAULT;
+        }
+        let below = self.command.below();
+        if below.is_empty() {
+            return Ok(());
+        }
+        let words: Vec<&str> = below.into_iter().map(Path::word).collect();
+        Err(format!(
+            "{}: expected one of {} after it",
+            self.command.as_str(),
+            words.join(", ")
+        ))
     }
 
     /// After a bare `--app-key`, a stray word may be the key.
@@ -143,15 +171,15 @@ impl Arranged {
     }
 
     fn only_own_options(&self) -> Result<(), String> {
-        let command = self.command.unwrap_or(DEFAULT_COMMAND);
         for (long, given) in &self.options {
             let spec = options::by_long(long).expect("only known options are kept");
-            if !spec.belongs_to(command) {
+            if spec.owner(self.command).is_none() {
                 let at = given
                     .origin
                     .as_ref()
                     .map_or(String::new(), |at| format!("{at}: "));
                 let owners = spec.commands.join(" and ");
+                let command = self.command.as_str();
                 return Err(format!(
                     "{at}--{long} belongs to {owners}, not to {command}"
                 ));
@@ -164,28 +192,25 @@ impl Arranged {
         self.options.contains_key(long)
     }
 
-    /// The words as argh takes them: options of every command, the command, its own options. A bare
-    /// `--app-key` is left out, see [`Arranged::asks_for_key`].
+    /// The words as argh takes them: each option behind the word that it belongs to, those of every
+    /// command in front. A bare `--app-key` is left out, see [`Arranged::asks_for_key`].
     pub fn argv(&self) -> Vec<String> {
-        let command = self.command.map(str::to_owned);
         if self.has("help") {
-            return command.into_iter().chain(["--help".into()]).collect();
+            let words = self.command.words().chain(["--help"]);
+            return words.map(str::to_owned).collect();
         }
-        let (mut argv, mut own) = (Vec::new(), Vec::new());
-        for (long, given) in &self.options {
-            let spec = options::by_long(long).expect("only known options are kept");
-            if spec.takes == Takes::Nothing || given.value.is_some() {
-                let side = if spec.commands.is_empty() {
-                    &mut argv
-                } else {
-                    &mut own
-                };
-                side.push(format!("--{long}"));
-                side.extend(given.value.clone());
+        let mut argv = Vec::new();
+        for path in self.command.lineage() {
+            argv.extend(path.words().last().map(str::to_owned));
+            for (long, given) in &self.options {
+                let spec = options::by_long(long).expect("only known options are kept");
+                let is_here = spec.owner(self.command) == Some(path);
+                if is_here && (spec.takes == Takes::Nothing || given.value.is_some()) {
+                    argv.push(format!("--{long}"));
+                    argv.extend(given.value.clone());
+                }
             }
         }
-        argv.push(command.unwrap_or_else(|| DEFAULT_COMMAND.into()));
-        argv.extend(own);
         argv.extend(self.words.iter().cloned());
         argv
     }
@@ -241,6 +266,29 @@ mod tests {
     }
 
     #[test]
+    fn commands_of_several_words_stand_in_groups() {
+        for text in [
+            "consul check register db --ttl 10s --consul-address http://c -u http://h",
+            "--ttl 10s --consul-address http://c consul -u http://h check register db",
+        ] {
+            let argv = line(text).expect(text).argv().join(" ");
+            assert_eq!(
+                argv,
+                "--api-url http://h consul --consul-address http://c check register --ttl 10s db",
+                "{text}"
+            );
+        }
+        let argv = |text| line(text).expect(text).argv().join(" ");
+        assert_eq!(argv("consul check --help"), "consul check --help");
+        assert_eq!(argv("help consul"), "consul --help");
+        assert_eq!(
+            argv("consul join -t K check"),
+            "--app-key K consul join check"
+        );
+        assert!(line("-t consul checks").expect("asks").asks_for_key());
+    }
+
+    #[test]
     fn a_bare_key_asks() {
         for text in [
             "-t",
@@ -286,6 +334,27 @@ mod tests {
             ("--drain=yes", "--drain: expected no value"),
             ("check --drain", "--drain belongs to run, not to check"),
             ("--offline", "--offline belongs to check, not to run"),
+            (
+                "consul chekcs",
+                "unknown command \"chekcs\": did you mean consul checks?",
+            ),
+            (
+                "consul service",
+                "consul service: expected one of register, deregister after it",
+            ),
+            ("service", "unknown command \"service\": did you mean sink?"),
+            (
+                "consul checks db",
+                "unexpected \"db\" after the command consul checks",
+            ),
+            (
+                "consul services --drain",
+                "--drain belongs to run, not to consul services",
+            ),
+            (
+                "check --consul-address h",
+                "--consul-address belongs to consul, not to check",
+            ),
         ] {
             assert_eq!(line(text), Err(expected.into()), "{text}");
         }

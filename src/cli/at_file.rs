@@ -33,6 +33,12 @@ pub fn expand(args: &[OsString]) -> Result<Vec<Word>, String> {
     Ok(words)
 }
 
+/// The words of one line, as a shell would take it apart; `None` where a quote is not closed.
+pub fn words(line: &str) -> Option<Vec<String>> {
+    let words = split(line).ok()?;
+    Some(words.into_iter().map(|(_, word)| word).collect())
+}
+
 fn words_of_file(file: &str) -> Result<Vec<Word>, String> {
     if file.is_empty() {
         return Err("@: expected a file's name after it".into());

@@ -8,7 +8,7 @@ mod zsh;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind};
 
-use super::options::{self, COMMANDS, DEFAULT_COMMAND};
+use super::options::{self, Path};
 
 /// The shells that there are completions for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,30 +71,64 @@ pub fn value_name(flag: &FlagInfo<'static>) -> Option<&'static str> {
     }
 }
 
-/// The options that are this command's alone: `--help` is everyone's.
+/// The options that stand behind this very word: `--help` is everyone's.
 pub fn own_flags(command: &CommandInfoWithArgs) -> Vec<&'static FlagInfo<'static>> {
     let flags = command.flags.iter();
     flags.filter(|flag| flag.long != "--help").collect()
 }
 
+/// A command, or a group of them, and what it says about itself.
+pub struct Node<'a> {
+    pub path: Path,
+    pub command: &'a CommandInfoWithArgs,
+    /// The options of the groups that it stands in, and its own.
+    pub flags: Vec<&'static FlagInfo<'static>>,
+}
+
+/// All groups and commands: each group before what is in it, as the help lists them.
+pub fn nodes<'a>(program: &'a CommandInfoWithArgs) -> Vec<Node<'a>> {
+    let mut nodes = Vec::new();
+    add_nodes(&mut nodes, Path::ROOT, program, &[]);
+    nodes
+}
+
+fn add_nodes<'a>(
+    nodes: &mut Vec<Node<'a>>,
+    group: Path,
+    commands: &'a CommandInfoWithArgs,
+    flags: &[&'static FlagInfo<'static>],
+) {
+    for entry in &commands.commands {
+        let command = &entry.command;
+        let path = group.at(command.name).expect("it is in the table");
+        let flags = [flags, &own_flags(command)].concat();
+        nodes.push(Node {
+            path,
+            command,
+            flags: flags.clone(),
+        });
+        add_nodes(nodes, path, command, &flags);
+    }
+}
+
 /// What stands before the command, or without one: for the program and for the command that it then
 /// carries out.
 fn default_flags(program: &CommandInfoWithArgs) -> Vec<&'static FlagInfo<'static>> {
-    let default = commands(program).find(|command| command.name == DEFAULT_COMMAND);
-    default.map(own_flags).unwrap_or_default()
+    let nodes = nodes(program).into_iter();
+    let mut default = nodes.filter(|node| node.path == Path::DEFAULT);
+    default.next().map(|node| node.flags).unwrap_or_default()
 }
 
-/// All options of all commands.
-fn all_flags(program: &CommandInfoWithArgs) -> Vec<&'static FlagInfo<'static>> {
-    let own = commands(program).flat_map(own_flags);
-    program.flags.iter().chain(own).collect()
-}
-
-/// The commands, as the help lists them.
-pub fn commands(
-    program: &CommandInfoWithArgs,
-) -> impl DoubleEndedIterator<Item = &CommandInfoWithArgs> {
-    program.commands.iter().map(|entry| &entry.command)
+/// All options of all commands, each once.
+pub fn all_flags(program: &CommandInfoWithArgs) -> Vec<&'static FlagInfo<'static>> {
+    let own = nodes(program).into_iter().flat_map(|node| node.flags);
+    let mut all: Vec<&FlagInfo<'_>> = Vec::new();
+    for flag in program.flags.iter().chain(own) {
+        if !all.iter().any(|known| known.long == flag.long) {
+            all.push(flag);
+        }
+    }
+    all
 }
 
 /// The letter of an option; argh does not know that of `--help`.
@@ -122,9 +156,10 @@ fn brief(description: &str) -> &str {
     description[..end.min().unwrap_or(description.len())].trim_end_matches('.')
 }
 
-/// The words among which a command stands.
-fn command_names() -> String {
-    COMMANDS.join(" ")
+/// The words that stand directly below.
+fn words_below(path: Path) -> String {
+    let words: Vec<&str> = path.below().into_iter().map(Path::word).collect();
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -142,7 +177,9 @@ mod tests {
         assert!(words("LEVEL").all(|word| parse_level(word).is_some()));
         assert!(words("FORMAT").all(|word| Format::parse(word).is_some()));
         assert!(words("SHELL").all(|word| Shell::named(word).is_some()));
-        let known = ["KEY", "URL", "DURATION", "N", "NAME", "NAMES", "A:P"];
+        let known = [
+            "KEY", "URL", "DURATION", "N", "NAME", "NAMES", "A:P", "HOST", "TEXT",
+        ];
         for flag in all_flags(&described()) {
             let free = |name| value(name) == Value::Free && !known.contains(&name);
             assert!(
@@ -169,7 +206,10 @@ mod tests {
         let program = described();
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = shell.completions(&program);
-            for name in COMMANDS {
+            for name in options::COMMANDS
+                .iter()
+                .flat_map(|command| command.split(' '))
+            {
                 assert!(script.contains(name), "{shell:?}: {name}");
             }
             for spec in options::OPTIONS {

@@ -133,7 +133,6 @@ impl<'a> Layers<'a> {
         })
     }
 
-    #[allow(dead_code)] // Until the first command has one.
     /// The section of that name, an object, as `read` understands it. Only the file has sections.
     pub fn object<T>(
         &mut self,

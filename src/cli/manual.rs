@@ -3,8 +3,8 @@
 
 use argh::{CommandInfoWithArgs, FlagInfo, Optionality};
 
-use super::completions::{commands, own_flags, short, value_is_optional, value_name};
-use super::options;
+use super::completions::{Node, all_flags, nodes, own_flags, short, value_is_optional, value_name};
+use super::options::{self, Path};
 use crate::logging::rfc3339;
 use crate::release::{RELEASED_MS, VERSION};
 
@@ -68,7 +68,7 @@ pub fn page(program: &CommandInfoWithArgs) -> String {
         ("NAME", format!("leek\\-agent \\- {}\n", text(&lower(name)))),
         ("SYNOPSIS", synopsis(program)),
         ("DESCRIPTION", description(more, program)),
-        ("COMMANDS", commands(program).map(command).collect()),
+        ("COMMANDS", nodes(program).iter().map(command).collect()),
         (
             "OPTIONS",
             format!("Every command takes these.\n{}", list(program.flags)),
@@ -90,16 +90,17 @@ pub fn page(program: &CommandInfoWithArgs) -> String {
 const SEE_ALSO: &str = ".BR systemctl (1),\n.BR journalctl (1),\n.BR celery (1)\n.PP\n\
      In a package: /usr/share/doc/leek\\-agent/README.md.gz. Leek: https://github.com/kodless/leek\n";
 
+/// A line for each command; the options of its groups stand with them.
 fn synopsis(program: &CommandInfoWithArgs) -> String {
-    let line = |command: &CommandInfoWithArgs| {
-        let name = match command.name {
-            name if name == options::DEFAULT_COMMAND => format!("[{}]", bold(name)),
-            name => bold(name),
+    let line = |node: &Node<'_>| {
+        let name = match bold(node.path.as_str()) {
+            name if node.path == Path::DEFAULT => format!("[{name}]"),
+            name => name,
         };
-        let flags = own_flags(command)
+        let flags = own_flags(node.command)
             .into_iter()
             .map(|flag| format!(" [{}]", typed(flag)));
-        let words = command.positionals.iter().map(|word| {
+        let words = node.command.positionals.iter().map(|word| {
             let more = match word.optionality {
                 Optionality::Repeating | Optionality::Greedy => "...",
                 Optionality::Required | Optionality::Optional => "",
@@ -109,7 +110,9 @@ fn synopsis(program: &CommandInfoWithArgs) -> String {
         let rest: String = flags.chain(words).collect();
         format!("\\fBleek\\-agent\\fR [\\fIOPTIONS\\fR] {name}{rest}\n")
     };
-    let lines: Vec<String> = commands(program).map(line).collect();
+    let nodes = nodes(program);
+    let commands = nodes.iter().filter(|node| node.path.below().is_empty());
+    let lines: Vec<String> = commands.map(line).collect();
     lines.join(".br\n")
 }
 
@@ -122,7 +125,8 @@ fn description(more: &str, program: &CommandInfoWithArgs) -> String {
 }
 
 /// A command's notes point to its help text's neighbours, which stand on the same page here.
-fn command(command: &CommandInfoWithArgs) -> String {
+fn command(node: &Node<'_>) -> String {
+    let command = node.command;
     let own: String = own_flags(command).into_iter().map(option).collect();
     let words = command.positionals.iter().map(|word| {
         format!(
@@ -131,7 +135,7 @@ fn command(command: &CommandInfoWithArgs) -> String {
             text(word.description)
         )
     });
-    let (name, about) = (text(command.name), text(command.description));
+    let (name, about) = (text(node.path.as_str()), text(command.description));
     format!(".SS {name}\n{about}\n{own}{}", words.collect::<String>())
 }
 
@@ -156,13 +160,8 @@ fn typed(flag: &FlagInfo<'static>) -> String {
 
 /// A variable for each option, named after it.
 fn environment(program: &CommandInfoWithArgs) -> String {
-    let mut longs: Vec<&str> = program.flags.iter().map(|flag| flag.long).collect();
-    for own in commands(program).flat_map(own_flags) {
-        if !longs.contains(&own.long) {
-            longs.push(own.long);
-        }
-    }
-    let names = longs.into_iter().map(|long| long.trim_start_matches('-'));
+    let flags = all_flags(program).into_iter();
+    let names = flags.map(|flag| flag.long.trim_start_matches('-'));
     let lines = names
         .filter(|long| options::is_configurable(long))
         .map(|long| {
@@ -235,6 +234,7 @@ mod tests {
             assert_eq!(page.contains(&variable), expected, "{variable}");
         }
         for name in options::COMMANDS {
+            let name = name.replace('-', "\\-");
             assert!(page.contains(&format!("\n.SS {name}\n")), "{name}");
         }
         for code in ["0", "64", "69", "70", "75", "78"] {

@@ -1,6 +1,8 @@
 //! What was typed, together with environment and files, as commands with their options. Collects
 //! every fault before it gives up.
 
+mod consul;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,9 +13,7 @@ use super::layers::{Found, Layers, Origin};
 use super::typed::{
     Typed, TypedCheck, TypedCommand, TypedReplay, TypedRun, TypedSink, TypedStatus, TypedTransform,
 };
-use super::{
-    CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, duration, manual, typed,
-};
+use super::{CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, manual, typed};
 use crate::command::{replay, sink, status, transform};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
@@ -22,6 +22,7 @@ use crate::config::quarantine::{self, Quarantine};
 use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, url};
 use crate::control::{Hosts, Places};
 use crate::document::Validation;
+use crate::duration;
 use crate::logging;
 use crate::secret::Secret;
 use crate::small_file;
@@ -127,6 +128,7 @@ impl Meaning<'_> {
             TypedCommand::Sink(sink) => self.sink(sink),
             TypedCommand::Replay(replay) => self.replay(replay),
             TypedCommand::Status(status) => Some(self.status(&status)),
+            TypedCommand::Consul(consul) => self.consul(consul),
             TypedCommand::Man(_) => {
                 return Some(Outcome::Print(manual::page(&typed::described())));
             }
@@ -294,12 +296,16 @@ impl Meaning<'_> {
             app_key,
             api_url,
             shutdown_timeout: timeout.unwrap_or(SHUTDOWN_TIMEOUT),
-            ssl_cert_file: self.env.get(SSL_CERT_FILE).map(PathBuf::from),
+            ssl_cert_file: self.ssl_cert_file(),
             proxies: Proxies::read(self.env),
             quarantine,
         };
         let config = config::load(&sources, &mut self.layers.config)?;
         Some((config, source?))
+    }
+
+    fn ssl_cert_file(&self) -> Option<PathBuf> {
+        self.env.get(SSL_CERT_FILE).map(PathBuf::from)
     }
 
     /// Where refused documents are kept; `None` for nowhere.

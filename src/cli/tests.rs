@@ -184,18 +184,23 @@ fn one_place_gives_the_key_in_one_form() {
 #[test]
 fn argh_and_the_table_agree() {
     for command in options::COMMANDS {
-        let own = options::OPTIONS
-            .iter()
-            .filter(|spec| spec.belongs_to(command));
-        for spec in own.filter(|spec| spec.long != "help") {
-            let mut argv = vec![format!("--{}", spec.long)];
-            argv.extend((spec.takes != options::Takes::Nothing).then(|| "x".into()));
-            let at = if spec.commands.is_empty() {
-                argv.len()
-            } else {
-                0
+        let path = command
+            .split(' ')
+            .try_fold(options::Path::ROOT, options::Path::at);
+        let path = path.expect("it is in the table");
+        for spec in &options::OPTIONS {
+            if spec.owner(path).is_none() || spec.long == "help" {
+                continue;
+            }
+            let words = if path.takes_words() { "w" } else { "" };
+            let value = match spec.takes {
+                options::Takes::Nothing => "",
+                _ => "x",
             };
-            argv.insert(at, command.into());
+            let line = format!("{command} --{} {value} {words}", spec.long);
+            let args: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
+            let words = at_file::expand(&args).expect("no file");
+            let argv = arrange::arrange(words).expect(&line).argv();
             typed::read(&argv).unwrap_or_else(|exit| panic!("{argv:?}: {}", exit.output));
         }
     }

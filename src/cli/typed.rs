@@ -3,6 +3,8 @@
 
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FromArgs};
 
+pub mod consul;
+
 /// Moves Celery events from message brokers to the Leek API. Without a command it runs.
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
@@ -21,7 +23,8 @@ LEEK_AGENT_SUBSCRIPTIONS_FILE stands for --subscriptions.",
     error_code(64, "the command line is not understood"),
     error_code(
         69,
-        "a needed broker or API is unavailable (check, --strict, replay), or the agent is (status)"
+        "a needed broker or API is unavailable (check, --strict, replay), or the agent is (status), \
+         or Consul is or refuses (consul)"
     ),
     error_code(70, "a bug in leek-agent"),
     error_code(75, "stopped with events or documents that are not delivered"),
@@ -73,6 +76,7 @@ pub struct Typed {
 
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant)] // There is one of it, for a moment.
 pub enum TypedCommand {
     Run(TypedRun),
     Check(TypedCheck),
@@ -80,6 +84,7 @@ pub enum TypedCommand {
     Sink(TypedSink),
     Replay(TypedReplay),
     Status(TypedStatus),
+    Consul(consul::Typed),
     Man(TypedMan),
     Completions(TypedCompletions),
 }

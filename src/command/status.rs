@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::table::aligned;
 use crate::control::status::unwell_line;
 
 /// What `status` was asked to do.
@@ -93,17 +94,7 @@ fn table(status: &Value) -> String {
     );
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(subscriptions(status).map(row));
-    let widths: Vec<usize> = (0..COLUMNS.len())
-        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
-        .collect();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
+    text += &aligned(&rows);
     let mut separator = "\n";
     for line in unwell(status) {
         let _ = writeln!(text, "{separator}{line}");

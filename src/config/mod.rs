@@ -5,6 +5,7 @@
 
 pub mod agent_check;
 pub mod check;
+pub mod consul;
 pub mod environment;
 pub mod fault;
 mod load;

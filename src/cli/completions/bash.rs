@@ -5,9 +5,10 @@ use std::fmt::Write;
 use argh::{CommandInfoWithArgs, FlagInfo};
 
 use super::{
-    Value, all_flags, command_names, commands, default_flags, own_flags, spellings, value,
-    value_is_optional, value_name,
+    Node, Value, all_flags, default_flags, nodes, spellings, value, value_is_optional, value_name,
+    words_below,
 };
+use crate::cli::options::Path;
 
 pub fn script(program: &CommandInfoWithArgs) -> String {
     let takers: Vec<&FlagInfo<'_>> = all_flags(program)
@@ -15,7 +16,8 @@ pub fn script(program: &CommandInfoWithArgs) -> String {
         // A value that may be left out is not in the way of the next word.
         .filter(|flag| value_name(flag).is_some() && !value_is_optional(flag))
         .collect();
-    let names = command_names();
+    let nodes = nodes(program);
+    let paths: Vec<String> = nodes.iter().map(|node| pattern(node.path)).collect();
     let every = words(&program.flags.iter().collect::<Vec<_>>());
     format!(
         r#"# bash completion for leek-agent, as `leek-agent completions bash` prints it.
@@ -27,7 +29,7 @@ _leek_agent_files() {{
 
 _leek_agent() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}}
-    local command='' skip='' files='' words='' word
+    local command='' longer='' skip='' files='' words='' word
     local options='{every}'
 
     # bash takes --option=VALUE and @FILE apart at these characters.
@@ -41,7 +43,10 @@ _leek_agent() {{
         if [[ $skip ]]; then skip=''; continue; fi
         case $word in
             {takers}) skip=1 ;;
-            {either}) command=$word; break ;;
+        esac
+        longer=${{command:+$command }}$word
+        case $longer in
+            {paths}) command=$longer ;;
         esac
     done
     case $previous in
@@ -62,10 +67,11 @@ _leek_agent() {{
 complete -F _leek_agent leek-agent
 "#,
         takers = alternatives(&takers),
-        either = names.replace(' ', " | "),
+        names = words_below(Path::ROOT),
+        paths = paths.join(" | "),
         values = values(&takers),
         default = words(&default_flags(program)),
-        commands = commands(program).map(command).collect::<String>(),
+        commands = nodes.iter().map(command).collect::<String>(),
     )
 }
 
@@ -96,16 +102,25 @@ fn values(takers: &[&FlagInfo<'static>]) -> String {
     lines
 }
 
-fn command(command: &CommandInfoWithArgs) -> String {
+/// For bash's `case`.
+fn pattern(path: Path) -> String {
+    path.as_str().replace(' ', "\\ ")
+}
+
+fn command(node: &Node<'_>) -> String {
     let mut does = Vec::new();
-    let own = own_flags(command);
-    if !own.is_empty() {
-        does.push(format!("options+=' {}'", words(&own)));
+    if !node.flags.is_empty() {
+        does.push(format!("options+=' {}'", words(&node.flags)));
     }
-    for word in command.positionals {
+    let below = words_below(node.path);
+    if !below.is_empty() {
+        does.push(format!("words='{below}'"));
+    }
+    for word in node.command.positionals {
         match value(word.name) {
             Value::OneOf(words) => does.push(format!("words='{words}'")),
-            _ => does.push("files=1".into()),
+            Value::File | Value::Folder => does.push("files=1".into()),
+            Value::Free => {}
         }
     }
     let does = if does.is_empty() {
@@ -113,5 +128,5 @@ fn command(command: &CommandInfoWithArgs) -> String {
     } else {
         does.join(" ")
     };
-    format!("        {}) {does} ;;\n", command.name)
+    format!("        {}) {does} ;;\n", pattern(node.path))
 }

@@ -3,36 +3,25 @@
 use argh::{CommandInfoWithArgs, FlagInfo, PositionalInfo};
 
 use super::{
-    Value, brief, commands, default_flags, own_flags, short, value, value_is_optional, value_name,
+    Node, Value, brief, default_flags, nodes, own_flags, short, value, value_is_optional,
+    value_name,
 };
+use crate::cli::options::Path;
 
 pub fn script(program: &CommandInfoWithArgs) -> String {
+    let nodes = nodes(program);
     let every = program.flags.iter().map(specs).collect::<String>();
-    let default = default_flags(program).into_iter().map(specs);
+    let default = default_flags(program).into_iter().map(specs).collect();
+    let groups = nodes.iter().filter(|node| !node.path.below().is_empty());
+    let groups = groups.map(|node| group(node.path, &nodes, own_specs(node)));
     format!(
         r#"#compdef leek-agent
 # zsh completion for leek-agent, as `leek-agent completions zsh` prints it.
 
-_leek_agent() {{
-    local curcontext=$curcontext state line
-    local -a every commands
-    local -A opt_args
-    every=({every}
-    )
-    commands=({names}
-    )
-    _arguments -C $every{default} \
-        '1:command:->command' \
-        '*::word:->words' && return
-    case $state in
-        command) _describe command commands ;;
-        words)
-            case $line[1] in
-{commands}            esac
-            ;;
-    esac
-}}
+_leek_agent_every=({every}
+)
 
+{}{}
 # Loaded from a folder of functions, or sourced.
 if [[ $funcstack[1] == _leek-agent ]]; then
     _leek_agent "$@"
@@ -40,10 +29,49 @@ else
     compdef _leek_agent leek-agent
 fi
 "#,
-        default = default.collect::<String>().replace('\n', " \\\n"),
-        names = commands(program).map(name).collect::<String>(),
-        commands = commands(program).map(command).collect::<String>(),
+        groups.collect::<String>(),
+        group(Path::ROOT, &nodes, default),
     )
+}
+
+/// A function for the words directly below `path`, whose own options are `specs`.
+fn group(path: Path, nodes: &[Node<'_>], specs: String) -> String {
+    let below = path.below();
+    let members = nodes.iter().filter(|node| below.contains(&node.path));
+    let (names, cases): (String, String) = members.map(|node| (name(node), case(node))).unzip();
+    format!(
+        r#"{}() {{
+    local curcontext=$curcontext state line
+    local -a commands
+    local -A opt_args
+    commands=({names}
+    )
+    _arguments -C $_leek_agent_every{specs} \
+        '1:command:->command' \
+        '*::word:->words' && return
+    case $state in
+        command) _describe command commands ;;
+        words)
+            case $line[1] in
+{cases}            esac
+            ;;
+    esac
+}}
+
+"#,
+        function(path),
+        specs = specs.replace('\n', " \\\n"),
+    )
+}
+
+/// The name of a group's function.
+fn function(path: Path) -> String {
+    let words = std::iter::once("_leek_agent").chain(path.words());
+    words.collect::<Vec<_>>().join("_")
+}
+
+fn own_specs(node: &Node<'_>) -> String {
+    own_flags(node.command).into_iter().map(specs).collect()
 }
 
 /// Each spelling of an option on a line of its own; one excludes the other.
@@ -79,24 +107,31 @@ fn action(value: Value) -> String {
     }
 }
 
-fn name(command: &CommandInfoWithArgs) -> String {
-    let text = escaped(brief(command.description));
-    format!("\n        '{}:{text}'", command.name)
+fn name(node: &Node<'_>) -> String {
+    let text = escaped(brief(node.command.description));
+    format!("\n        '{}:{text}'", node.path.word())
 }
 
-fn command(command: &CommandInfoWithArgs) -> String {
-    let own = own_flags(command).into_iter().map(specs);
-    let words = command.positionals.iter().map(positional);
+/// What follows the word of a group or a command.
+fn case(node: &Node<'_>) -> String {
+    let word = node.path.word();
+    if !node.path.below().is_empty() {
+        return format!("                {word}) {} ;;\n", function(node.path));
+    }
+    let own = node.flags.iter().copied().map(specs);
+    let words = node.command.positionals.iter().filter_map(positional);
     let specs: String = own.chain(words).collect();
     let specs = specs.replace("\n        ", " \\\n                    ");
-    format!(
-        "                {}) _arguments $every{specs} ;;\n",
-        command.name
-    )
+    format!("                {word}) _arguments $_leek_agent_every{specs} ;;\n")
 }
 
-fn positional(word: &PositionalInfo<'_>) -> String {
-    format!("\n        '*:{}:{}'", word.name, action(value(word.name)))
+/// Of what only the user knows nothing is said: a message in its place keeps zsh from inserting
+/// options.
+fn positional(word: &PositionalInfo<'_>) -> Option<String> {
+    match value(word.name) {
+        Value::Free => None,
+        value => Some(format!("\n        '*:{}:{}'", word.name, action(value))),
+    }
 }
 
 /// For a text within single quotes that brackets and colons end.
