@@ -5,4 +5,6 @@
 
 pub mod client;
 pub mod definition;
+pub mod health;
+pub mod registration;
 pub mod request;

@@ -35,6 +35,8 @@ const CORE: &[&str] = &[
     "store/spool/record",
     // What is asked of Consul; `consul/client.rs` is the shell.
     "consul/definition",
+    "consul/health",
+    "consul/registration",
     "consul/request",
 ];
 

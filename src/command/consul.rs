@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::table::aligned;
 use crate::config::consul::Endpoint;
-use crate::consul::client::{Answer, Client};
-use crate::consul::request::{Request, Scope};
+use crate::consul::client::Client;
+use crate::consul::request::{Answer, Request, Scope};
 use crate::pipeline::verdict::plain;
 
 /// What `consul` was asked to do.

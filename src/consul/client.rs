@@ -1,16 +1,19 @@
 //! The way to Consul: one request at a time by ureq, with the token in its header. It holds no state
-//! and never tries again.
+//! and never tries again. A running agent has a thread of its own for it.
 
 use std::io::{self, Read};
+use std::thread;
 use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
 
 use ureq::Agent;
 use ureq::http::header::CONTENT_TYPE;
 use ureq::http::{HeaderName, HeaderValue, Request as HttpRequest};
 
-use super::request::{Method, Request};
+use super::request::{Answer, Method, Request};
 use crate::config::consul::Endpoint;
-use crate::outbound::{self, Place, Timeouts, failure};
+use crate::outbound::{self, Place, STACK_SIZE, Timeouts, failure};
 
 /// Consul's agent runs on this machine or close by: what takes longer has failed.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -27,13 +30,6 @@ const PLACE: Place = Place {
     closed: "check that consul.address is Consul's",
     proxy: None,
 };
-
-/// What Consul said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub status: u16,
-    pub body: Vec<u8>,
-}
 
 /// Makes requests of one Consul agent.
 pub struct Client {
@@ -95,5 +91,40 @@ impl Client {
             status: head.status.as_u16(),
             body: bytes,
         })
+    }
+}
+
+/// What came of a request.
+pub type Answered = Result<Answer, String>;
+
+/// A thread that makes requests. Dropped, it lets the thread end once it is idle, and waits for nothing.
+pub struct Courier {
+    requests: Sender<Request>,
+}
+
+impl Courier {
+    /// Calls `notify` with what came of each request.
+    pub fn start(
+        endpoint: &Endpoint,
+        notify: impl Fn(Answered) + Send + 'static,
+    ) -> io::Result<Self> {
+        let client = Client::new(endpoint)?;
+        let (requests, queue) = bounded::<Request>(1);
+        thread::Builder::new()
+            .name("leek-consul".to_owned())
+            .stack_size(STACK_SIZE)
+            .spawn(move || {
+                for request in &queue {
+                    notify(client.ask(request));
+                }
+            })?;
+        Ok(Courier { requests })
+    }
+
+    /// Hands a request over; never blocks. One may be under way: a second one is given back.
+    pub fn submit(&self, request: Request) -> Result<(), Request> {
+        self.requests
+            .try_send(request)
+            .map_err(|refused| refused.into_inner())
     }
 }

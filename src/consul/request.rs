@@ -29,6 +29,13 @@ pub struct Request {
     pub body: Option<String>,
 }
 
+/// What Consul said to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
 impl Request {
     fn new(method: Method, operation: &str) -> Self {
         Request {
