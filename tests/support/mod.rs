@@ -12,6 +12,7 @@ pub mod api;
 pub mod booted;
 pub mod celery;
 pub mod certs;
+pub mod consul;
 pub mod cron;
 pub mod dead_dns;
 pub mod disk;
