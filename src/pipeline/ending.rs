@@ -1,6 +1,8 @@
-//! How a pipeline ends: drained, stopped, or given up.
+//! How a pipeline rests and how it ends: paused, drained, stopped, or given up.
 //!
 //! ```text
+//!  running ── pause ──► paused ── resume ──► running
+//!
 //!  running ── drain ──► draining ── queue empty, all settled ─┐
 //!     │                    │                                  ▼
 //!     └─────── stop ───────┴──► stopping ── all settled ──► closing ── closed ──► stopped
@@ -23,6 +25,8 @@ pub(super) const DRAIN_QUIET: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Running,
+    /// Nothing is consumed. The connection is closed once what it brought is settled.
+    Paused,
     Draining(Drain),
     /// No further delivery is taken.
     Stopping,
@@ -66,8 +70,33 @@ impl Pipeline {
         }
     }
 
+    /// A drain ends by itself and is not paused.
+    pub(super) fn pause(&mut self) {
+        if self.mode != Mode::Running {
+            return;
+        }
+        self.mode = Mode::Paused;
+        if self.guarantee == Guarantee::AgentOwes {
+            self.close_link();
+        }
+    }
+
+    /// What a connection brought during the pause was not taken, and no later ack may cover it: it goes
+    /// on with a new one.
+    pub(super) fn resume(&mut self) {
+        if self.mode == Mode::Paused {
+            self.mode = Mode::Running;
+            self.close_link();
+        }
+    }
+
+    /// Asked to consume nothing.
+    pub fn is_paused(&self) -> bool {
+        self.mode == Mode::Paused
+    }
+
     pub(super) fn stop(&mut self, now: Instant) {
-        if !matches!(self.mode, Mode::Running | Mode::Draining(_)) {
+        if !matches!(self.mode, Mode::Running | Mode::Paused | Mode::Draining(_)) {
             return;
         }
         self.mode = Mode::Stopping;
@@ -155,6 +184,7 @@ impl Pipeline {
                 });
             }
             Mode::Draining(Drain::Empty) if self.is_settled() => self.stop_listening(now),
+            Mode::Paused if self.is_settled() => self.close_link(),
             Mode::Stopping if self.is_deaf() && (self.is_settled() || self.is_left_to_disk()) => {
                 self.close();
             }

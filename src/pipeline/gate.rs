@@ -131,6 +131,13 @@ impl Gate {
         Some(delay)
     }
 
+    /// The API is another one: it is asked at once.
+    pub fn renew(&mut self, now: Instant) {
+        self.state = State::Unproven { probe_at: now };
+        self.shut_since.get_or_insert(now);
+        self.backoff.reset();
+    }
+
     /// Ends a hold early: the last try before a stop.
     pub fn hurry(&mut self, now: Instant) {
         if let State::Held { until } = &mut self.state {
@@ -240,6 +247,24 @@ mod tests {
         gate.answered();
         assert_eq!(gate.shut_since(), None);
         assert_eq!(Gate::new(now, 5).shut_since(), Some(now));
+    }
+
+    #[test]
+    fn another_api_is_asked_at_once() {
+        let (mut gate, now) = open_gate();
+        gate.renew(now);
+        assert!(!gate.take_post(now));
+        assert_eq!(gate.shut_since(), Some(now));
+        assert!(gate.take_probe(now, Waiting::Batch));
+        let (mut gate, now) = open_gate();
+        gate.post_failed(Pace::Slow, now);
+        gate.renew(now);
+        assert!(gate.take_probe(now, Waiting::Batch));
+        assert_eq!(
+            gate.post_failed(Pace::Slow, now),
+            None,
+            "an answer of the API before says nothing of this one"
+        );
     }
 
     #[test]

@@ -35,8 +35,14 @@ pub enum Input {
     Quarantined { write: WriteId, written: Written },
     /// What the disk answers to `Output::Spool`.
     Spool(Answer),
+    /// The API is another one, or reached in another way: what was known of it counts no more.
+    ApiChanged,
     /// Stop once the queue is empty and everything is delivered.
     Drain,
+    /// Consume nothing until `Resume`; what is here is delivered. A drain goes on.
+    Pause,
+    /// Consume again.
+    Resume,
     /// Stop consuming, deliver what is here, then close.
     Stop,
     /// The time for a stop is over: close at once, or save first where there is a spool. The second

@@ -36,7 +36,7 @@ enum State {
     Consuming {
         since: Instant,
     },
-    /// Told to close; nothing will be tried again.
+    /// Told to close; nothing will be tried again, unless it is reopened.
     Closing,
     Closed,
 }
@@ -103,6 +103,13 @@ impl Link {
 
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready { .. })
+    }
+
+    /// A closed link is due at once.
+    pub fn reopen(&mut self, now: Instant) {
+        if self.state == State::Closed {
+            self.state = State::Down { retry_at: now };
+        }
     }
 
     /// Told to close, and not yet closed.
@@ -173,7 +180,7 @@ impl Link {
         }
     }
 
-    /// No further try. A connection that is still coming up is given up: it owes nothing.
+    /// No further try until it is reopened. A connection that is still coming up is given up: it owes nothing.
     pub fn close(&mut self) -> Option<LinkAction> {
         let epoch = self.epoch;
         let (state, action) = match self.state {

@@ -205,7 +205,10 @@ impl Pipeline {
             Input::Uploaded { batch, verdict } => self.uploaded(batch, verdict, now),
             Input::Quarantined { write, written } => self.quarantined(write, written),
             Input::Spool(answer) => self.spool_answered(answer, now),
+            Input::ApiChanged => self.gate.renew(now),
             Input::Drain => self.drain(now),
+            Input::Pause => self.pause(),
+            Input::Resume => self.resume(),
             Input::Stop => self.stop(now),
             Input::GiveUp => self.give_up(),
         }
@@ -271,6 +274,7 @@ impl Pipeline {
         if !matches!(self.mode, Mode::Running | Mode::Draining(_)) {
             return;
         }
+        self.link.reopen(now);
         if let Some(action) = self.link.poll(now) {
             self.outbox.push_back(action.into());
             if let LinkAction::Abandon { epoch } = action {
@@ -425,7 +429,7 @@ impl Pipeline {
     fn time_is_over(&self, now: Instant) -> bool {
         let window_passed = self.intake.window_end().is_some_and(|end| now >= end);
         let last = match self.mode {
-            Mode::Draining(Drain::Empty) | Mode::Stopping | Mode::Saving => {
+            Mode::Paused | Mode::Draining(Drain::Empty) | Mode::Stopping | Mode::Saving => {
                 !self.intake.has_backlog()
             }
             _ => false,

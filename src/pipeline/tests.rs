@@ -1,6 +1,7 @@
 //! The pipeline driven by hand: one broker connection, an API that answers as told.
 
 mod failing;
+mod paused;
 mod refused;
 mod told;
 

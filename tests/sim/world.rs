@@ -671,6 +671,8 @@ impl World {
         }
         if self.scene != Scene::Redis && self.random.u32(0..8) == 0 {
             self.cut_power();
+        } else if self.random.u32(0..4) == 0 {
+            self.operate();
         } else if self.random.bool() {
             self.api.mood = MOODS[self.random.usize(0..MOODS.len())];
         } else if let Some(epoch) = self.broker.end() {
@@ -684,6 +686,17 @@ impl World {
         }
     }
 
+    /// Somebody works on the running agent.
+    fn operate(&mut self) {
+        let paused = self.pipeline.is_paused();
+        let input = match self.random.u32(0..4) {
+            0 => Input::ApiChanged,
+            _ if paused => Input::Resume,
+            _ => Input::Pause,
+        };
+        self.input(input);
+    }
+
     /// From here on all is well. A worker's heartbeats go on: without any other event to compare
     /// with, an API that fails on one document looks like an API that is down.
     fn heal(&mut self) {
@@ -691,6 +704,9 @@ impl World {
         self.api.mood = Mood::Well;
         for beat in 1..=HEARTBEATS {
             self.plan(self.now + HEARTBEAT * beat, Happening::Heartbeat(beat));
+        }
+        if self.pipeline.is_paused() && self.ending == Ending::Drain {
+            self.input(Input::Resume);
         }
         match self.ending {
             Ending::Drain => self.input(Input::Drain),
