@@ -16,10 +16,11 @@ mod typed;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::command::{consul, replay, sink, status, transform};
-use crate::config::Config;
+use crate::config::{Config, Listed, Occasion, Place};
 use crate::config::environment::Env;
 use crate::config::fault::Report;
 use crate::control::Places;
@@ -27,6 +28,8 @@ use crate::exit::Exit;
 use crate::logging;
 use crate::release::VERSION;
 use crate::secret::Secret;
+
+use meaning::Reading;
 
 pub use arrange::{is_value, option};
 
@@ -53,8 +56,8 @@ pub enum Command {
 #[derive(Debug)]
 pub struct RunOptions {
     pub config: Config,
-    /// The file or variable that the subscriptions were read from.
-    pub source: String,
+    /// Where the subscriptions were read from.
+    pub place: Place,
     /// Stop once the queues are empty and everything is delivered.
     pub drain: bool,
     /// Stop gracefully after that long.
@@ -71,8 +74,8 @@ pub struct RunOptions {
 #[derive(Debug)]
 pub struct CheckOptions {
     pub config: Config,
-    /// The file or variable that the subscriptions were read from.
-    pub source: String,
+    /// Where the subscriptions were read from.
+    pub place: Place,
     /// Validate only.
     pub offline: bool,
 }
@@ -115,24 +118,69 @@ impl fmt::Display for StartError {
     }
 }
 
-/// Understands the command line, without the program's name. Reads the files that it names; asks on
-/// the terminal where `--app-key` stands without a value.
-pub fn parse(args: &[OsString], env: &Env) -> Result<Outcome, StartError> {
-    parse_asking(args, env, &ask_for_key)
+/// What the program was started with, to be understood at the start and again at each reload. Holds
+/// secrets, hence no `Debug`.
+pub struct Recipe {
+    args: Vec<OsString>,
+    env: Env,
+    /// What was typed where `--app-key` stood without a value.
+    asked: OnceLock<Result<Secret, String>>,
 }
 
-fn parse_asking(
-    args: &[OsString],
-    env: &Env,
-    ask: &dyn Fn() -> Result<Secret, String>,
-) -> Result<Outcome, StartError> {
+impl Recipe {
+    /// `args` are without the program's name.
+    pub fn new(args: Vec<OsString>, env: Env) -> Self {
+        Recipe {
+            args,
+            env,
+            asked: OnceLock::new(),
+        }
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Understands the command line. Reads the files that it names; asks on the terminal where
+    /// `--app-key` stands without a value.
+    pub fn read(&self) -> Result<Outcome, StartError> {
+        self.read_on(Occasion::Start, None)
+    }
+
+    /// Reads a running agent's configuration again, with `list` where that is not yet what its file
+    /// has. The fault says for a human what is to be mended.
+    pub fn reread(&self, list: Option<Listed>) -> Result<(Config, Place), String> {
+        match self.read_on(Occasion::Reload, list) {
+            Ok(Outcome::Run(invocation)) => match invocation.command {
+                Command::Run(options) => Ok((options.config, options.place)),
+                _ => Err("no running agent's command line".to_owned()),
+            },
+            Ok(Outcome::Disabled(_)) => Err("LEEK_ENABLE_AGENT is false".to_owned()),
+            Ok(Outcome::Print(_)) => Err("no running agent's command line".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn read_on(&self, occasion: Occasion, list: Option<Listed>) -> Result<Outcome, StartError> {
+        let ask = || self.asked.get_or_init(ask_for_key).clone();
+        let reading = Reading {
+            env: &self.env,
+            ask: &ask,
+            occasion,
+            list,
+        };
+        understand(&self.args, reading)
+    }
+}
+
+fn understand(args: &[OsString], reading: Reading<'_>) -> Result<Outcome, StartError> {
     let words = at_file::expand(args).map_err(StartError::Usage)?;
     let arranged = arrange::arrange(words).map_err(StartError::Usage)?;
     if arranged.has("version") && !arranged.has("help") {
         return Ok(Outcome::Print(format!("leek-agent {VERSION}\n")));
     }
     match typed::read(&arranged.argv()) {
-        Ok(typed) => meaning::of(typed, &arranged, env, ask),
+        Ok(typed) => meaning::of(typed, &arranged, reading),
         Err(exit) if exit.status.is_ok() => Ok(Outcome::Print(exit.output)),
         Err(exit) => Err(StartError::Usage(exit.output.trim_end().into())),
     }

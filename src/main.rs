@@ -2,8 +2,9 @@
 
 use std::io::{self, BufReader, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use leek_agent::cli::{self, CheckOptions, Command, Invocation, Outcome, RunOptions};
+use leek_agent::cli::{CheckOptions, Command, Invocation, Outcome, Recipe, RunOptions};
 use leek_agent::command::replay::{self, ReplayError};
 use leek_agent::command::{check, consul, sink, status, transform};
 use leek_agent::config::environment::Env;
@@ -20,10 +21,11 @@ fn main() -> ExitCode {
 }
 
 fn start() -> Exit {
-    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let args = std::env::args_os().skip(1).collect();
     process_title::hide_keys();
-    match cli::parse(&args, &Env::of_process()) {
-        Ok(Outcome::Run(invocation)) => carry_out(*invocation),
+    let recipe = Arc::new(Recipe::new(args, Env::of_process()));
+    match recipe.read() {
+        Ok(Outcome::Run(invocation)) => carry_out(*invocation, recipe),
         Ok(Outcome::Print(text)) => print(&text),
         Ok(Outcome::Disabled(settings)) => done_or_bug(logging::init(settings).map(|()| {
             log::info!("not started: LEEK_ENABLE_AGENT is false");
@@ -35,7 +37,7 @@ fn start() -> Exit {
     }
 }
 
-fn carry_out(invocation: Invocation) -> Exit {
+fn carry_out(invocation: Invocation, recipe: Arc<Recipe>) -> Exit {
     if let Command::Transform(options) = &invocation.command {
         return run_transform(options);
     }
@@ -43,9 +45,9 @@ fn carry_out(invocation: Invocation) -> Exit {
         return done_or_bug(Err(error));
     }
     match invocation.command {
-        Command::Run(options) => run(&options),
+        Command::Run(options) => run(options, recipe),
         Command::Check(options) if options.offline => {
-            print(&check::describe(&options.config, &options.source))
+            print(&check::describe(&options.config, &options.place))
         }
         Command::Check(options) => run_check(&options),
         Command::Sink(options) => done_or_bug(sink::run(options)),
@@ -56,7 +58,7 @@ fn carry_out(invocation: Invocation) -> Exit {
     }
 }
 
-fn run(options: &RunOptions) -> Exit {
+fn run(options: RunOptions, recipe: Arc<Recipe>) -> Exit {
     let _lock = match options.lock.as_deref().map(Lock::take).transpose() {
         Ok(lock) => lock,
         Err(LockError::Held { pid }) => {
@@ -80,7 +82,7 @@ fn run(options: &RunOptions) -> Exit {
         run_for: options.run_for,
         strict: options.strict,
     };
-    let notifier = Notifier::from_env(&Env::of_process(), std::process::id());
+    let notifier = Notifier::from_env(recipe.env(), std::process::id());
     match runtime::run(&options.config, settings, notifier, listeners) {
         Ok(Ended::Delivered) => Exit::Done,
         Ok(Ended::Undelivered) => Exit::Undelivered,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use leek_agent::cli::{self, Command, Outcome, StartError};
+use leek_agent::cli::{Command, Outcome, Recipe, StartError};
 use leek_agent::config::environment::Env;
 use leek_agent::config::{BatchLimits, Broker, Config, FailoverStrategy, Mode};
 use leek_agent::document::{EventTypes, Part, Policy, Redact, Validation};
@@ -37,7 +37,7 @@ fn subscription(changes: Value) -> Value {
 
 fn start(args: &[&str], env: &[(&str, &str)]) -> Result<Outcome, StartError> {
     let args: Vec<OsString> = args.iter().map(Into::into).collect();
-    cli::parse(&args, &env.iter().copied().collect::<Env>())
+    Recipe::new(args, env.iter().copied().collect::<Env>()).read()
 }
 
 /// The configuration that a list in the environment comes to.

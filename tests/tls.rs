@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use leek_agent::cli::{self, Command as CliCommand, Outcome};
+use leek_agent::cli::{Command as CliCommand, Outcome, Recipe};
 use leek_agent::tls::{ClientTls, TlsSettings, reason};
 use rustls::{ClientConnection, Error, ServerConnection};
 use support::certs::{Authority, Order, Pair, server_config};
@@ -185,7 +185,7 @@ fn the_example_is_true() {
             )
         });
     let env = [("LEEK_AGENT_SUBSCRIPTIONS", list)].into_iter().collect();
-    let outcome = cli::parse(&["check".into(), "--offline".into()], &env);
+    let outcome = Recipe::new(vec!["check".into(), "--offline".into()], env).read();
     let invocation = match outcome {
         Ok(Outcome::Run(invocation)) => *invocation,
         other => panic!("{other:?}"),

@@ -19,7 +19,7 @@ use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_heade
 use crate::config::fault::{Fault, HIDDEN, quoted};
 use crate::config::proxy::Proxies;
 use crate::config::quarantine::{self, Quarantine};
-use crate::config::{self, Config, Listed, Mode, Sources, read_key_file, url};
+use crate::config::{self, Config, Listed, Mode, Occasion, Place, Sources, read_key_file, url};
 use crate::control::{Hosts, Places};
 use crate::document::Validation;
 use crate::duration;
@@ -41,15 +41,20 @@ const LISTEN_EXPECTED: &str = "expected an address and a port such as 127.0.0.1:
 const FORMAT_EXPECTED: &str = "expected json or text";
 
 /// Asks for the application key.
-type Ask<'a> = &'a dyn Fn() -> Result<Secret, String>;
+pub type Ask<'a> = &'a dyn Fn() -> Result<Secret, String>;
+
+/// What a command line is read with.
+pub struct Reading<'a> {
+    pub env: &'a Env,
+    pub ask: Ask<'a>,
+    pub occasion: Occasion,
+    /// In place of the list that environment or file have.
+    pub list: Option<Listed>,
+}
 
 /// Gives a typed command line its meaning.
-pub fn of(
-    typed: Typed,
-    arranged: &Arranged,
-    env: &Env,
-    ask: Ask<'_>,
-) -> Result<Outcome, StartError> {
+pub fn of(typed: Typed, arranged: &Arranged, reading: Reading<'_>) -> Result<Outcome, StartError> {
+    let env = reading.env;
     let mut layers = Layers::new(&arranged.options, env);
     layers.read_config_file(typed.config);
     let logging = logging_settings(&mut layers, typed.log_level, typed.log_format);
@@ -64,7 +69,9 @@ pub fn of(
         quarantine_dir: typed.quarantine_dir,
         quarantine_max_mb: typed.quarantine_max_mb,
         control_socket: typed.control_socket,
-        ask: arranged.asks_for_key().then_some(ask),
+        ask: arranged.asks_for_key().then_some(reading.ask),
+        occasion: reading.occasion,
+        list: reading.list,
     };
     let outcome = meaning.outcome(typed.command, logging);
     let (usage, config) = (meaning.layers.usage, meaning.layers.config);
@@ -111,6 +118,9 @@ struct Meaning<'a> {
     control_socket: Option<String>,
     /// Set where the key is to be asked for.
     ask: Option<Ask<'a>>,
+    occasion: Occasion,
+    /// In place of what environment or file have.
+    list: Option<Listed>,
 }
 
 impl Meaning<'_> {
@@ -147,10 +157,10 @@ impl Meaning<'_> {
         let lock = self.path("lock", typed.lock);
         let strict = self.layers.switch("strict", typed.strict);
         let places = self.places(typed.listen, typed.listen_hosts);
-        let (config, source) = self.configuration(leek)?;
+        let (config, place) = self.configuration(leek)?;
         Some(Command::Run(RunOptions {
             config,
-            source,
+            place,
             drain,
             run_for,
             lock,
@@ -187,10 +197,10 @@ impl Meaning<'_> {
     fn check(&mut self, typed: &TypedCheck) -> Option<Command> {
         let offline = self.layers.switch("offline", typed.offline);
         let leek = self.leek_environment();
-        let (config, source) = self.configuration(leek)?;
+        let (config, place) = self.configuration(leek)?;
         Some(Command::Check(CheckOptions {
             config,
-            source,
+            place,
             offline,
         }))
     }
@@ -278,8 +288,8 @@ impl Meaning<'_> {
         leek
     }
 
-    /// The configuration and the name of the place that the subscriptions come from.
-    fn configuration(&mut self, leek: LeekEnvironment) -> Option<(Config, String)> {
+    /// The configuration and the place that the subscriptions come from.
+    fn configuration(&mut self, leek: LeekEnvironment) -> Option<(Config, Place)> {
         let timeout = self.shutdown_timeout.take();
         let timeout = self.duration("shutdown-timeout", timeout);
         let quarantine = self.quarantine();
@@ -289,7 +299,7 @@ impl Meaning<'_> {
             Mode::Standalone => self.app_key(),
             Mode::Local => None,
         };
-        let source = list.as_ref().map(|listed| listed.source.clone());
+        let place = list.as_ref().map(|listed| listed.place.clone());
         let sources = Sources {
             list,
             leek,
@@ -299,9 +309,10 @@ impl Meaning<'_> {
             ssl_cert_file: self.ssl_cert_file(),
             proxies: Proxies::read(self.env),
             quarantine,
+            occasion: self.occasion,
         };
         let config = config::load(&sources, &mut self.layers.config)?;
-        Some((config, source?))
+        Some((config, place?))
     }
 
     fn ssl_cert_file(&self) -> Option<PathBuf> {
@@ -336,9 +347,12 @@ impl Meaning<'_> {
 
     /// The subscriptions' text: Leek's variable wins over a file. `Some(None)`: there is none.
     fn list(&mut self) -> Option<Option<Listed>> {
+        if let Some(listed) = self.list.take() {
+            return Some(Some(listed));
+        }
         if let Some(text) = self.env.get(SUBSCRIPTIONS) {
-            let (source, text) = (SUBSCRIPTIONS.into(), text.into());
-            return Some(Some(Listed { source, text }));
+            let (place, text) = (Place::Variable(SUBSCRIPTIONS), text.into());
+            return Some(Some(Listed { place, text }));
         }
         let typed = self.subscriptions.take();
         let Some(found) = self.layers.text("subscriptions", typed) else {
@@ -346,8 +360,8 @@ impl Meaning<'_> {
         };
         match small_file::read_text(found.text.as_ref()) {
             Ok(text) => {
-                let source = found.text;
-                Some(Some(Listed { source, text }))
+                let place = Place::File(found.text.into());
+                Some(Some(Listed { place, text }))
             }
             Err(expected) => {
                 let fault = Fault::new(found.place, quoted(&found.text), expected);

@@ -16,7 +16,13 @@ fn line(
     ask: &dyn Fn() -> Result<Secret, String>,
 ) -> Result<Outcome, StartError> {
     let args: Vec<OsString> = text.split_whitespace().map(Into::into).collect();
-    parse_asking(&args, &env.iter().copied().collect(), ask)
+    let reading = Reading {
+        env: &env.iter().copied().collect(),
+        ask,
+        occasion: Occasion::Start,
+        list: None,
+    };
+    understand(&args, reading)
 }
 
 fn nobody() -> Result<Secret, String> {
@@ -48,7 +54,7 @@ fn run_is_the_default() {
     assert_eq!(options.run_for, Some(Duration::from_secs(50)));
     assert_eq!(options.lock, Some("/run/l".into()));
     assert_eq!(options.config.shutdown_timeout, Duration::from_secs(3));
-    assert_eq!(options.source, "LEEK_AGENT_SUBSCRIPTIONS");
+    assert_eq!(options.place.to_string(), "LEEK_AGENT_SUBSCRIPTIONS");
 
     let options = run("", &[]);
     let quarantine = options.config.subscriptions[0].quarantine.clone();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::clock;
-use crate::config::{Broker, Config, Subscription};
+use crate::config::{Broker, Config, Place, Subscription};
 use crate::delivery::Epoch;
 use crate::pipeline::link::SET_UP_DEADLINE;
 use crate::pipeline::verdict::Verdict;
@@ -54,16 +54,16 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What `--offline` has to say once the configuration is read: nothing is wrong with it. `source`
-/// is where the subscriptions came from.
-pub fn describe(config: &Config, source: &str) -> String {
+/// What `--offline` has to say once the configuration is read: nothing is wrong with it. `place` is
+/// where the subscriptions came from.
+pub fn describe(config: &Config, place: &Place) -> String {
     let count = config.subscriptions.len();
     let noun = if count == 1 {
         "subscription"
     } else {
         "subscriptions"
     };
-    let mut text = format!("configuration ok: {count} {noun} from {source}\n");
+    let mut text = format!("configuration ok: {count} {noun} from {place}\n");
     for subscription in &config.subscriptions {
         let brokers: Vec<String> = subscription
             .brokers

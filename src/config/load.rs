@@ -2,6 +2,7 @@
 //! for all subscriptions. Knows nothing of options and their precedence; that is `cli`'s.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::environment::{HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use super::fault::{Fault, Report};
 use super::proxy::Proxies;
 use super::quarantine::Quarantine;
-use super::{Config, Mode, check, raw};
+use super::{Config, Mode, check, raw, shown};
 use crate::secret::Secret;
 use crate::small_file;
 use crate::tls::{ClientTls, TlsError, TlsSettings};
@@ -38,20 +39,46 @@ pub struct Sources {
     pub proxies: Proxies,
     /// Where refused documents are kept; `None` for nowhere.
     pub quarantine: Option<Quarantine>,
+    pub occasion: Occasion,
 }
 
-/// The text of a list and what to call the place it was read from. Holds secrets, hence no `Debug`
-/// of the text.
+/// When a configuration is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// An agent that starts without subscriptions is one that was not configured.
+    Start,
+    /// One that runs may lose its last subscription and wait for the next.
+    Reload,
+}
+
+/// Where a list of subscriptions stands. Displays as messages name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// An environment variable, which nobody can change while the agent runs.
+    Variable(&'static str),
+    File(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Variable(name) => f.write_str(name),
+            Place::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// The text of a list and the place it was read from. Holds secrets, hence no `Debug` of the text.
 #[derive(Clone)]
 pub struct Listed {
-    pub source: String,
+    pub place: Place,
     pub text: String,
 }
 
 impl std::fmt::Debug for Listed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Listed")
-            .field("source", &self.source)
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }
@@ -70,12 +97,13 @@ pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
         report.advise(&NO_SUBSCRIPTIONS);
         return None;
     };
-    let list = raw::list(&listed.source, &listed.text)
+    let place = listed.place.to_string();
+    let list = raw::list(&place, &listed.text)
         .map_err(|fault| report.push(&fault))
         .ok()?;
-    if list.is_empty() {
+    if list.is_empty() && sources.occasion == Occasion::Start {
         let expected = "expected at least one subscription";
-        report.push(&Fault::new(&listed.source, "an empty list", expected));
+        report.push(&Fault::new(&place, "an empty list", expected));
     }
     let opened = RefCell::default();
     let given = check::Given {
@@ -90,10 +118,14 @@ pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
         quarantine: sources.quarantine.clone(),
     };
     let subscriptions = check::subscriptions(&list, &given)
-        .map_err(|faults| report.push_section(&listed.source, &faults))
+        .map_err(|faults| report.push_section(&place, &faults))
         .ok()?;
+    let named = subscriptions.iter().zip(&list);
+    let shown = named.map(|(one, written)| shown::subscription(&one.name, written));
+    let shown = shown.collect();
     report.is_empty().then_some(Config {
         subscriptions,
+        shown,
         mode: sources.leek.mode,
         shutdown_timeout: sources.shutdown_timeout,
     })
@@ -159,7 +191,7 @@ mod tests {
     #[test]
     fn debug_shows_no_subscription_text() {
         let listed = Listed {
-            source: "subs.json".into(),
+            place: Place::File("subs.json".into()),
             text: "hunter2".into(),
         };
         assert!(!format!("{listed:?}").contains("hunter2"));

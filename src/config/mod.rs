@@ -14,13 +14,16 @@ pub mod proxy;
 pub mod quarantine;
 pub mod raw;
 pub mod redis;
+mod shown;
 pub mod spool;
 mod tls;
 pub mod url;
 
-pub use load::{Listed, Sources, load, read_key_file};
+pub use load::{Listed, Occasion, Place, Sources, load, read_key_file};
 
 use std::time::Duration;
+
+use serde_json::Value;
 
 use self::proxy::Proxy;
 use self::quarantine::Quarantine;
@@ -34,8 +37,10 @@ use crate::tls::ClientTls;
 /// Everything a running agent needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// At least one; names are unique.
+    /// At least one at the start; names are unique.
     pub subscriptions: Vec<Subscription>,
+    /// The same as they are written, fit to be shown to people: without secrets, with their names.
+    pub shown: Vec<Value>,
     /// How Leek's environment places this agent.
     pub mode: Mode,
     /// How long a stop waits for uploads under way.
@@ -94,6 +99,18 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// This one, with `other`'s API and as whom it posts there.
+    pub fn with_api_of(&self, other: &Subscription) -> Subscription {
+        Subscription {
+            org_name: other.org_name.clone(),
+            app_key: other.app_key.clone(),
+            api_url: other.api_url.clone(),
+            api_tls: other.api_tls.clone(),
+            proxy: other.proxy.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Who keeps this subscription's messages: its brokers are all of one kind.
     pub fn guarantee(&self) -> Guarantee {
         match self.brokers.first() {

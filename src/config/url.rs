@@ -276,7 +276,7 @@ pub(super) fn bracketed(host: &str) -> String {
 /// A URL fit to be shown: everything that could be a password is replaced, however broken the URL.
 /// Without `@` what looks like a port may be a password cut off at a stray `/` or `#`, so all from
 /// the colon on goes.
-fn masked(url: &str) -> String {
+pub(super) fn masked(url: &str) -> String {
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     let parts = url.split_once("://");
     let Some((scheme, rest)) = parts.filter(|(scheme, _)| scheme.chars().all(is_scheme)) else {

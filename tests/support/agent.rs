@@ -8,7 +8,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leek_agent::cli::{self, Outcome};
+use leek_agent::cli::{self, Outcome, Recipe};
 use leek_agent::config::Subscription;
 use leek_agent::config::environment::Env;
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ pub fn configured(subscription: &Value) -> Subscription {
     let path = folder.path().join("subscriptions.json");
     fs::write(&path, json!([subscription]).to_string()).expect("writable");
     let words = ["run".into(), "--subscriptions".into(), path.into()];
-    let parsed = cli::parse(&words, &Env::of_process());
+    let parsed = Recipe::new(words.into(), Env::of_process()).read();
     let Ok(Outcome::Run(invocation)) = parsed else {
         panic!("{parsed:?}");
     };
