@@ -20,9 +20,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::command::{consul, replay, sink, status, transform};
-use crate::config::{Config, Listed, Occasion, Place};
 use crate::config::environment::Env;
 use crate::config::fault::Report;
+use crate::config::{Config, Listed, Occasion, Place};
 use crate::control::Places;
 use crate::exit::Exit;
 use crate::logging;

@@ -37,6 +37,7 @@ pub mod python;
 pub mod command;
 pub mod consul;
 mod outbound;
+pub mod reconfigure;
 pub mod runtime;
 pub mod server;
 pub mod source;

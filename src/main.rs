@@ -83,7 +83,15 @@ fn run(options: RunOptions, recipe: Arc<Recipe>) -> Exit {
         strict: options.strict,
     };
     let notifier = Notifier::from_env(recipe.env(), std::process::id());
-    match runtime::run(&options.config, settings, notifier, listeners) {
+    let order = runtime::Order {
+        config: options.config,
+        place: options.place,
+        recipe,
+        settings,
+        notifier,
+        listeners,
+    };
+    match runtime::run(order) {
         Ok(Ended::Delivered) => Exit::Done,
         Ok(Ended::Undelivered) => Exit::Undelivered,
         Ok(Ended::Unavailable) => Exit::Unavailable,

@@ -89,6 +89,10 @@ mod tests {
             ),
             ("leek-agent\0-t\0--drain\0", "leek-agent\0-t\0--drain\0"),
             (
+                "leek-agent\0--control-token\0hunter2\0--control-token-file\0f\0",
+                "leek-agent\0--control-token\0*******\0--control-token-file\0f\0",
+            ),
+            (
                 "leek-agent\0--app-key-file\0f\0",
                 "leek-agent\0--app-key-file\0f\0",
             ),

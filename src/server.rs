@@ -87,6 +87,13 @@ pub struct Size {
     pub limits: Limits,
 }
 
+/// A request that waits for its answer: the place it came in by, and who has that place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    place: usize,
+    peer: u64,
+}
+
 /// A listener and its connections.
 #[derive(Debug)]
 pub struct Server {
@@ -98,10 +105,13 @@ pub struct Server {
     knocked: bool,
     limits: Limits,
     buffer: Vec<u8>,
+    accepted: u64,
 }
 
 #[derive(Debug)]
 struct Peer {
+    /// Which of all that were ever accepted.
+    number: u64,
     stream: Stream,
     connection: Connection,
     /// There may be something to read, or room to write.
@@ -127,6 +137,7 @@ impl Server {
             knocked: true,
             limits: size.limits,
             buffer: vec![0; size.read],
+            accepted: 0,
         })
     }
 
@@ -145,17 +156,22 @@ impl Server {
         peers.filter_map(|peer| peer.wakes_at(now)).min()
     }
 
-    /// One turn for each connection that is ready or due. Ends at the first request that `answer`
-    /// cannot answer.
+    /// One turn for each connection that is ready or due. A request that `answer` answers with nothing
+    /// waits for [`respond`](Self::respond). Ends at the first that cannot be answered.
     pub fn turn<E>(
         &mut self,
         registry: &Registry,
-        mut answer: impl FnMut(&Request) -> Result<Response, E>,
+        mut answer: impl FnMut(&Request, Ticket) -> Result<Option<Response>, E>,
         now: Instant,
     ) -> Result<(), E> {
-        for place in &mut self.peers {
+        for (index, place) in self.peers.iter_mut().enumerate() {
             let Some(peer) = place else { continue };
             if peer.is_due(now) {
+                let ticket = Ticket {
+                    place: index,
+                    peer: peer.number,
+                };
+                let mut answer = |request: &Request| answer(request, ticket);
                 peer.turn(&mut self.buffer, &mut answer, now)?;
             }
             if peer.connection.is_ended() {
@@ -167,6 +183,16 @@ impl Server {
             self.accept(registry, now);
         }
         Ok(())
+    }
+
+    /// Answers a request that waits. One whose client is gone is answered to nobody.
+    pub fn respond(&mut self, ticket: Ticket, response: &Response, now: Instant) {
+        let peer = self.peers.get_mut(ticket.place).and_then(Option::as_mut);
+        if let Some(peer) = peer.filter(|peer| peer.number == ticket.peer) {
+            peer.connection.respond(response, now);
+            peer.write(now);
+            peer.ready = true;
+        }
     }
 
     /// Takes what waits, as far as there is room.
@@ -183,7 +209,9 @@ impl Server {
             });
             match accepted {
                 Ok(stream) => {
+                    self.accepted += 1;
                     *place = Some(Peer {
+                        number: self.accepted,
                         stream,
                         connection: Connection::new(self.limits, now),
                         ready: true,
@@ -216,14 +244,16 @@ impl Peer {
     fn turn<E>(
         &mut self,
         buffer: &mut [u8],
-        answer: &mut impl FnMut(&Request) -> Result<Response, E>,
+        answer: &mut impl FnMut(&Request) -> Result<Option<Response>, E>,
         now: Instant,
     ) -> Result<(), E> {
         self.connection.handle_timeout(now);
         let drained = self.connection.wants_read() && self.read(buffer, now);
         self.write(now);
         while let Some(request) = self.connection.poll_request() {
-            let response = answer(&request)?;
+            let Some(response) = answer(&request)? else {
+                break;
+            };
             self.connection.respond(&response, now);
             self.write(now);
         }

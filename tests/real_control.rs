@@ -52,7 +52,7 @@ impl Site {
     /// What curl gets over the unix socket: status and body.
     fn get(&self, path: &str) -> (u16, String) {
         let socket = self.socket().display().to_string();
-        curl(&["--unix-socket", &socket, &format!("http://agent{path}")])
+        curl(&["--unix-socket", &socket, &format!("http://localhost{path}")])
     }
 
     fn status(&self) -> Value {

@@ -178,7 +178,7 @@ mod tests {
         assert!(words("FORMAT").all(|word| Format::parse(word).is_some()));
         assert!(words("SHELL").all(|word| Shell::named(word).is_some()));
         let known = [
-            "KEY", "URL", "DURATION", "N", "NAME", "NAMES", "A:P", "HOST", "TEXT",
+            "KEY", "TOKEN", "URL", "DURATION", "N", "NAME", "NAMES", "A:P", "HOST", "TEXT",
         ];
         for flag in all_flags(&described()) {
             let free = |name| value(name) == Value::Free && !known.contains(&name);

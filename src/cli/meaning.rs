@@ -20,7 +20,7 @@ use crate::config::fault::{Fault, HIDDEN, quoted};
 use crate::config::proxy::Proxies;
 use crate::config::quarantine::{self, Quarantine};
 use crate::config::{self, Config, Listed, Mode, Occasion, Place, Sources, read_key_file, url};
-use crate::control::{Hosts, Places};
+use crate::control::{Guard, Hosts, Places};
 use crate::document::Validation;
 use crate::duration;
 use crate::logging;
@@ -156,7 +156,9 @@ impl Meaning<'_> {
         let run_for = self.duration("for", typed.run_for);
         let lock = self.path("lock", typed.lock);
         let strict = self.layers.switch("strict", typed.strict);
-        let places = self.places(typed.listen, typed.listen_hosts);
+        let token = [typed.control_token, typed.control_token_file];
+        let token = self.secret(["control-token", "control-token-file"], token);
+        let places = self.places(typed.listen, typed.listen_hosts, token);
         let (config, place) = self.configuration(leek)?;
         Some(Command::Run(RunOptions {
             config,
@@ -170,7 +172,12 @@ impl Meaning<'_> {
     }
 
     /// Where the running agent can be asked.
-    fn places(&mut self, listen: Option<String>, hosts: Option<String>) -> Places {
+    fn places(
+        &mut self,
+        listen: Option<String>,
+        hosts: Option<String>,
+        token: Option<Secret>,
+    ) -> Places {
         let socket = self.control_socket.take();
         let socket = self.path("control-socket", socket);
         let runtime = self.env.get("RUNTIME_DIRECTORY").map(PathBuf::from);
@@ -181,7 +188,10 @@ impl Meaning<'_> {
         Places {
             socket: socket.or(runtime.map(|folder| folder.join("control"))),
             tcp,
-            hosts: hosts.map_or_else(Hosts::default, |found| Hosts::parse(&found.text)),
+            guard: Guard {
+                hosts: hosts.map_or_else(Hosts::default, |found| Hosts::parse(&found.text)),
+                token,
+            },
         }
     }
 
@@ -371,32 +381,36 @@ impl Meaning<'_> {
         }
     }
 
-    /// The key for subscriptions that have none: the first place that has either form of it.
+    /// The key for subscriptions that have none.
     fn app_key(&mut self) -> Option<Secret> {
         if let Some(ask) = self.ask.take() {
             return self.asked_key(ask);
         }
-        let (key, file) = (self.app_key.take(), self.app_key_file.take());
+        let typed = [self.app_key.take(), self.app_key_file.take()];
+        self.secret(["app-key", "app-key-file"], typed)
+    }
+
+    /// A secret that stands in an option, or in a file that another option names: the first place that
+    /// has either.
+    fn secret(
+        &mut self,
+        [long, file_long]: [&str; 2],
+        [typed, typed_file]: [Option<String>; 2],
+    ) -> Option<Secret> {
         let layers = &mut self.layers;
         let mut places = [
             (
-                layers.typed_text("app-key", key),
-                layers.typed_text("app-key-file", file),
+                layers.typed_text(long, typed),
+                layers.typed_text(file_long, typed_file),
             ),
-            (layers.variable("app-key"), layers.variable("app-key-file")),
-            (
-                layers.file_text("app-key"),
-                layers.file_text("app-key-file"),
-            ),
+            (layers.variable(long), layers.variable(file_long)),
+            (layers.file_text(long), layers.file_text(file_long)),
         ]
         .into_iter();
         match places.find(|(key, file)| key.is_some() || file.is_some())? {
-            (Some(_), Some(file)) => {
-                let fault = Fault::new(
-                    file.place,
-                    "an app key is given too",
-                    "expected one of them",
-                );
+            (Some(key), Some(file)) => {
+                let found = format!("{} is given too", key.place);
+                let fault = Fault::new(file.place, found, "expected one of them");
                 self.layers.report(file.origin, &fault);
                 None
             }

@@ -67,7 +67,7 @@ const TAKES_WORDS: [&str; 11] = [
 /// What registers a check: by itself, or with its service.
 const REGISTER: &[&str] = &["consul check register", "consul service register"];
 
-pub const OPTIONS: [OptionSpec; 44] = [
+pub const OPTIONS: [OptionSpec; 46] = [
     global("subscriptions", Takes::Value),
     global("config", Takes::Value),
     global("api-url", Takes::Value).with_short('u'),
@@ -90,6 +90,8 @@ pub const OPTIONS: [OptionSpec; 44] = [
     own("now-ms", Takes::Value, &["transform"]),
     own("listen", Takes::Value, &["run", "sink"]),
     own("listen-hosts", Takes::Value, &["run"]),
+    own("control-token", Takes::Value, &["run"]),
+    own("control-token-file", Takes::Value, &["run"]),
     own("out", Takes::Value, &["sink"]),
     own(
         "json",
@@ -265,7 +267,7 @@ pub fn key(long: &str) -> String {
 
 /// True for options whose value nobody may see.
 pub fn is_secret(long: &str) -> bool {
-    ["app-key", "consul-token"].contains(&long)
+    ["app-key", "control-token", "consul-token"].contains(&long)
 }
 
 /// True for options that have a variable: what only prints something has none.

@@ -172,7 +172,7 @@ fn one_place_gives_the_key_in_one_form() {
     let both = "--app-key k --app-key-file f";
     let error = line(both, &[LIST], &nobody).expect_err("both").to_string();
     assert!(
-        error.contains("--app-key-file: an app key is given too"),
+        error.contains("--app-key-file: --app-key is given too"),
         "{error}"
     );
     let env = [LIST, ("LEEK_AGENT_APP_KEY_FILE", "/no/such")];

@@ -115,6 +115,12 @@ pub struct TypedRun {
     /// names under which it may be asked there, separated by commas, beside IP addresses
     #[argh(option, arg_name = "NAMES")]
     pub listen_hosts: Option<String>,
+    /// what who asks there must show to change something (default: nobody may)
+    #[argh(option, arg_name = "TOKEN")]
+    pub control_token: Option<String>,
+    /// file with the control token
+    #[argh(option, arg_name = "FILE")]
+    pub control_token_file: Option<String>,
 }
 
 /// Validate the configuration, then test every broker and API. Consumes nothing.

@@ -124,6 +124,16 @@ pub fn run(config: &Config) -> io::Result<Vec<Finding>> {
     Ok(tests.findings)
 }
 
+/// Tests every broker of a subscription, all at once.
+pub fn brokers(subscription: &Subscription) -> io::Result<Vec<Finding>> {
+    let mut tests = Tests::new()?;
+    for broker in &subscription.brokers {
+        tests.ask_broker(subscription, broker)?;
+    }
+    tests.collect()?;
+    Ok(tests.findings)
+}
+
 impl Tests {
     fn new() -> io::Result<Self> {
         let poll = Poll::new()?;

@@ -138,7 +138,7 @@ impl Sink {
                 return Ok(());
             }
             let (key, output) = (self.app_key.as_ref(), &mut self.output);
-            let answer = |request: &Request| answer(request, key, output);
+            let answer = |request: &Request, _| answer(request, key, output).map(Some);
             self.server
                 .turn(self.poll.registry(), answer, clock::monotonic())?;
         }

@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use crate::http::Request;
+
 /// Names that are known beside IP addresses and `localhost`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hosts(Vec<String>);
@@ -27,6 +29,16 @@ impl Hosts {
             || name.eq_ignore_ascii_case("localhost")
             || self.0.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
+}
+
+/// True where no page of another site asks: browsers name the page's site in `Origin` with everything
+/// that is not a plain GET, other clients do not.
+pub fn is_same_site(request: &Request) -> bool {
+    let Some(origin) = request.header("origin") else {
+        return true;
+    };
+    let site = origin.split_once("://").map(|(_, site)| site);
+    site.is_some() && site == request.header("host")
 }
 
 /// The name or address in `NAME`, `NAME:PORT`, `[ADDRESS]` or `[ADDRESS]:PORT`.

@@ -115,6 +115,20 @@ impl Page {
             |one| u64::from(one.api.is_well),
         );
         self.each(
+            "leek_agent_paused",
+            "gauge",
+            "1 where somebody asked to consume nothing.",
+            subscriptions,
+            |one| u64::from(one.state == "paused"),
+        );
+        self.each(
+            "leek_agent_batch_bytes",
+            "gauge",
+            "Bytes of the batch that is being filled.",
+            subscriptions,
+            |one| one.batch.bytes as u64,
+        );
+        self.each(
             "leek_agent_broker_connects_total",
             "counter",
             "Connections to brokers that were tried.",

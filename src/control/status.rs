@@ -1,6 +1,7 @@
 //! The agent's state as `/v1/status` shows it. Field names are the interface's: README has the table.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::traffic::{SLOT, Traffic};
 use crate::pipeline::ledger::Ledger;
@@ -24,17 +25,29 @@ pub struct Status {
     /// Of the event loop: in all, and without what the machine gave to others meanwhile.
     pub longest_pause_seconds: f64,
     pub longest_own_pause_seconds: f64,
+    /// What who asks may do: `reader` or `operator`.
+    pub role: &'static str,
+    /// The file or the variable that the subscriptions were read from.
+    pub subscriptions_from: String,
+    /// False where that is a variable.
+    pub is_changeable: bool,
     pub subscriptions: Vec<SubscriptionStatus>,
+    /// The subscriptions as they are written, without secrets.
+    #[serde(skip)]
+    pub listed: Vec<Value>,
 }
 
 /// One subscription.
 #[derive(Debug, Serialize)]
 pub struct SubscriptionStatus {
     pub name: String,
+    /// `running`, `paused` or `stopping`.
+    pub state: &'static str,
     pub broker: SideStatus,
     pub api: SideStatus,
     pub events: Events,
     pub buffer: Buffer,
+    pub batch: BatchStatus,
     pub uploads: Uploads,
     pub quarantine: QuarantineStatus,
     pub spool: Option<SpoolStatus>,
@@ -97,6 +110,15 @@ impl Events {
 pub struct Buffer {
     pub used_bytes: usize,
     pub size_bytes: usize,
+}
+
+/// The batch that is being filled.
+#[derive(Debug, Serialize)]
+pub struct BatchStatus {
+    pub documents: usize,
+    pub bytes: usize,
+    /// One with more bytes goes out.
+    pub max_bytes: usize,
 }
 
 /// Posts to the API.

@@ -132,6 +132,16 @@ impl Intake {
         }
     }
 
+    /// Bytes of the body that the open batch would have now.
+    pub fn open_bytes(&self) -> usize {
+        self.merger.encoded_len()
+    }
+
+    /// Documents in the open batch.
+    pub fn open_documents(&self) -> usize {
+        self.merger.documents()
+    }
+
     /// Gives up the oldest message that is not decoded to its end; false where there is none.
     pub fn drop_oldest(&mut self, ledger: &mut Ledger, reports: &mut Reports) -> bool {
         let Some(record) = self.ring.read(self.cursor.at) else {

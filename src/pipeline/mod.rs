@@ -137,6 +137,11 @@ impl Pipeline {
         self.intake.ring_used()
     }
 
+    /// Documents in the batch that is being filled, and the bytes that its body has by now.
+    pub fn open_batch(&self) -> (usize, usize) {
+        (self.intake.open_documents(), self.intake.open_bytes())
+    }
+
     /// The broker delivers and the API takes.
     pub fn is_well(&self) -> bool {
         self.link.is_consuming() && self.gate.is_open()

@@ -12,20 +12,21 @@ use mio::event::Event;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Registry, Token};
 
+use crate::control::action::Action;
 use crate::control::status::Status;
-use crate::control::{self, Door, Hosts, Places};
-use crate::http::Limits;
-use crate::server::{Listener, Server, Size};
+use crate::control::{self, Door, Guard, Places, Reply};
+use crate::http::{Limits, Response};
+use crate::server::{self, Listener, Server, Size};
 
 /// Connections at once on each listener: a few people and a Prometheus. Slow clients on TCP cannot
 /// take the socket's places.
 const CONNECTIONS: usize = 8;
 
-/// A request is a line and some headers, its answer some kilobytes.
+/// A request is a line and some headers, and perhaps a subscription; its answer some kilobytes.
 const LIMITS: Limits = Limits {
     head: 8 * 1024,
     headers: 64,
-    body: 0,
+    body: 64 * 1024,
     request: Duration::from_secs(10),
     idle: Duration::from_secs(60),
 };
@@ -36,7 +37,7 @@ const SIZE: Size = Size {
     limits: LIMITS,
 };
 
-/// Above the tokens of all sources.
+/// Below the tokens of all sources.
 const SOCKET: Token = Token(1 << 20);
 const TCP: Token = Token(SOCKET.0 + CONNECTIONS + 1);
 
@@ -45,7 +46,7 @@ const TCP: Token = Token(SOCKET.0 + CONNECTIONS + 1);
 pub struct Listeners {
     socket: Option<(UnixListener, SocketFile)>,
     tcp: Option<TcpListener>,
-    hosts: Hosts,
+    guard: Guard,
 }
 
 impl Listeners {
@@ -61,16 +62,24 @@ impl Listeners {
         Ok(Listeners {
             socket: socket.transpose()?,
             tcp: tcp.transpose()?,
-            hosts: places.hosts.clone(),
+            guard: places.guard.clone(),
         })
     }
 }
 
+/// A request that waits for its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    door: Door,
+    ticket: server::Ticket,
+}
+
 /// The listeners at work in a loop.
+#[derive(Debug, Default)]
 pub struct Servers {
     socket: Option<Server>,
     tcp: Option<Server>,
-    hosts: Hosts,
+    guard: Guard,
     _file: Option<SocketFile>,
 }
 
@@ -84,7 +93,7 @@ impl Servers {
         Ok(Servers {
             socket: socket.transpose()?,
             tcp: tcp.transpose()?,
-            hosts: listeners.hosts,
+            guard: listeners.guard,
             _file: file,
         })
     }
@@ -96,19 +105,41 @@ impl Servers {
         }
     }
 
-    /// Answers what was asked; `status` is called for requests that need it.
-    pub fn turn(&mut self, registry: &Registry, status: impl Fn() -> Status, now: Instant) {
-        let doors = [
-            (&mut self.socket, Door::Socket),
-            (&mut self.tcp, Door::Tcp(&self.hosts)),
-        ];
+    /// Answers what was asked; `status` is called for requests that need it. What is to be done first is
+    /// handed back.
+    pub fn turn(
+        &mut self,
+        registry: &Registry,
+        status: impl Fn() -> Status,
+        now: Instant,
+    ) -> Vec<(Ticket, Action)> {
+        let mut orders = Vec::new();
+        let doors = [(&mut self.socket, Door::Socket), (&mut self.tcp, Door::Tcp)];
         for (server, door) in doors {
             let Some(server) = server else { continue };
             let Ok(()) = server.turn::<Infallible>(
                 registry,
-                |request| Ok(control::answer(request, door, &status)),
+                |request, ticket| match control::answer(request, door, &self.guard, &status) {
+                    Reply::Now(response) => Ok(Some(response)),
+                    Reply::After(action) => {
+                        orders.push((Ticket { door, ticket }, action));
+                        Ok(None)
+                    }
+                },
                 now,
             );
+        }
+        orders
+    }
+
+    /// Answers a request that waits.
+    pub fn respond(&mut self, Ticket { door, ticket }: Ticket, response: &Response, now: Instant) {
+        let server = match door {
+            Door::Socket => &mut self.socket,
+            Door::Tcp => &mut self.tcp,
+        };
+        if let Some(server) = server {
+            server.respond(ticket, response, now);
         }
     }
 

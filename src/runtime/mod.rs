@@ -4,7 +4,9 @@
 //! deadline. Nothing here blocks but the sleep.
 
 mod cpu_wait;
+mod crew;
 mod listeners;
+mod orders;
 mod pauses;
 mod tell;
 mod view;
@@ -18,15 +20,20 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use self::cpu_wait::CpuWait;
+use self::crew::{Crew, WorkerId};
 pub use self::listeners::Listeners;
 use self::listeners::Servers;
+use self::orders::Desk;
 use self::pauses::{Pauses, milliseconds};
 use self::worker::{Attempt, Worker};
+use crate::cli::Recipe;
 use crate::clock::{self, Now};
-use crate::config::{Config, Mode};
+use crate::config::{Config, Place};
+use crate::control::action::Refusal;
 use crate::logging;
 use crate::notify::Notifier;
 use crate::pipeline::Input;
+use crate::reconfigure::Ready;
 use crate::signal::Signals;
 use crate::source::News;
 use crate::source::bell::Bell;
@@ -35,8 +42,9 @@ use crate::{store, upload};
 const WAKE: Token = Token(0);
 const STOP: Token = Token(1);
 const RELOAD: Token = Token(2);
-/// The sources' sockets have the numbers from here on, one for each subscription.
-const SOURCES: usize = 3;
+/// The sources' sockets have the numbers from here on, one for each worker that there ever was. Below,
+/// the control interface has its own.
+const SOURCES: usize = 1 << 24;
 
 /// Events that one sleep can end with; further ones end the next.
 const EVENTS: usize = 64;
@@ -44,13 +52,6 @@ const EVENTS: usize = 64;
 /// What one turn of the loop may take, shared by all subscriptions: well below what is a long pause,
 /// since the last step of each may take longer than what is left of its share.
 const TURN: Duration = Duration::from_millis(20);
-
-/// What connections get for an orderly close after the time for a stop is over.
-const CLOSE_GRACE: Duration = Duration::from_secs(1);
-
-/// What spools get for what could not be delivered in time: at the worst a ring of 256 MB, which a
-/// slow card takes in that time only in part; what is more is dropped and counted.
-const SAVE_GRACE: Duration = Duration::from_secs(5);
 
 /// How a run is to end, and when to refuse to begin.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,17 +78,18 @@ pub enum Ended {
 /// Something that happened on another thread.
 enum Notice {
     Source {
-        subscription: usize,
+        worker: WorkerId,
         news: News,
     },
     Upload {
-        subscription: usize,
+        worker: WorkerId,
         report: upload::Report,
     },
     Disk {
-        subscription: usize,
+        worker: WorkerId,
         report: store::Report,
     },
+    Reconfigured(Box<Result<Ready, Refusal>>),
 }
 
 /// How far the run is.
@@ -95,18 +97,7 @@ enum Notice {
 enum Phase {
     Starting,
     Running,
-    /// Until then uploads may finish.
-    Stopping {
-        until: Instant,
-    },
-    /// Until then spools may write what was not delivered.
-    Saving {
-        until: Instant,
-    },
-    /// Until then connections may close.
-    Closing {
-        until: Instant,
-    },
+    Stopping,
 }
 
 struct Runtime {
@@ -114,33 +105,44 @@ struct Runtime {
     bell: Bell,
     signals: Signals,
     notices: Receiver<Notice>,
-    workers: Vec<Worker>,
+    crew: Crew,
     phase: Phase,
     pauses: Pauses,
     cpu_wait: CpuWait,
     settings: Settings,
     shutdown_timeout: Duration,
     end_at: Option<Instant>,
+    /// A first attempt at a broker or an API had failed when the agent had started.
+    unwell_at_start: bool,
     /// Something was not well when the agent was told to stop.
     unwell_at_stop: bool,
     notifier: Notifier,
     /// Which subscriptions were well when that was last told.
-    told_well: Vec<bool>,
+    told_well: Vec<(String, bool)>,
     servers: Servers,
-    mode: Mode,
+    messenger: Messenger,
+    desk: Desk,
     started: Now,
 }
 
+/// What a run is made of.
+pub struct Order {
+    pub config: Config,
+    /// Where the subscriptions were read from.
+    pub place: Place,
+    /// How to read all that again.
+    pub recipe: Arc<Recipe>,
+    pub settings: Settings,
+    pub notifier: Notifier,
+    pub listeners: Listeners,
+}
+
 /// Consumes and delivers until told to stop. Logs how it went.
-pub fn run(
-    config: &Config,
-    settings: Settings,
-    notifier: Notifier,
-    listeners: Listeners,
-) -> io::Result<Ended> {
-    let mut runtime = Runtime::new(config, settings, notifier, listeners, clock::now())?;
+pub fn run(order: Order) -> io::Result<Ended> {
+    let mut runtime = Runtime::new(order, clock::now())?;
     let ended = runtime.turn_until_ended()?;
-    for worker in &runtime.workers {
+    runtime.tell_stopped(ended, clock::monotonic());
+    for worker in runtime.crew.iter() {
         worker.tell_ledger();
     }
     let longest = milliseconds(runtime.pauses.longest());
@@ -150,47 +152,39 @@ pub fn run(
 }
 
 impl Runtime {
-    fn new(
-        config: &Config,
-        settings: Settings,
-        notifier: Notifier,
-        listeners: Listeners,
-        started: Now,
-    ) -> io::Result<Self> {
+    fn new(order: Order, started: Now) -> io::Result<Self> {
+        let (config, settings) = (order.config, order.settings);
         let now = started.instant;
         let poll = Poll::new()?;
         let bell = Bell::new(Arc::new(Waker::new(poll.registry(), WAKE)?));
         let signals = Signals::listen(poll.registry(), STOP, RELOAD)?;
         let (sender, notices) = channel();
-        let workers = config.subscriptions.iter().enumerate();
-        let workers = workers
-            .map(|(index, subscription)| {
-                let reporter = Reporter {
-                    index,
-                    sender: sender.clone(),
-                    bell: bell.clone(),
-                };
-                let place = (poll.registry().try_clone()?, Token(SOURCES + index));
-                Worker::new(subscription, reporter, place, now)
-            })
-            .collect::<io::Result<Vec<_>>>()?;
+        let messenger = Messenger {
+            sender,
+            bell: bell.clone(),
+        };
+        let mut crew = Crew::new(poll.registry().try_clone()?, messenger.clone());
+        crew.apply(&config.subscriptions, config.shutdown_timeout, now);
+        crew.fill(now)?;
         Ok(Runtime {
-            servers: Servers::new(listeners, poll.registry())?,
+            servers: Servers::new(order.listeners, poll.registry())?,
+            messenger,
             poll,
             bell,
             signals,
             notices,
-            workers,
+            crew,
             phase: Phase::Starting,
             pauses: Pauses::default(),
             cpu_wait: CpuWait::of_this_thread(),
             settings,
             shutdown_timeout: config.shutdown_timeout,
             end_at: settings.run_for.map(|length| now + length),
+            unwell_at_start: false,
             unwell_at_stop: false,
-            notifier,
+            notifier: order.notifier,
             told_well: Vec::new(),
-            mode: config.mode,
+            desk: Desk::new(order.recipe, &config, order.place),
             started,
         })
     }
@@ -198,7 +192,10 @@ impl Runtime {
     fn turn_until_ended(&mut self) -> io::Result<Ended> {
         let mut events = Events::with_capacity(EVENTS);
         if self.settings.drain {
-            self.tell_all(clock::monotonic(), || Input::Drain);
+            let now = clock::monotonic();
+            for worker in self.crew.iter_mut() {
+                worker.input(Input::Drain, now);
+            }
         }
         loop {
             let now = clock::monotonic();
@@ -217,24 +214,25 @@ impl Runtime {
     fn turn(&mut self, now: Instant) -> Option<Instant> {
         self.take_signals(now);
         self.take_notices(now);
-        self.pass_deadlines(now);
-        let share = TURN / u32::try_from(self.workers.len()).unwrap_or(u32::MAX).max(1);
-        let workers = self.workers.iter_mut();
+        self.pass_deadline(now);
+        let share = TURN / u32::try_from(self.crew.len()).unwrap_or(u32::MAX).max(1);
+        let workers = self.crew.iter_mut();
         let worker_waits: Vec<_> = workers.map(|worker| worker.turn(share)).collect();
+        self.relieve(now);
         self.tell_started();
         self.tell_health();
         self.notifier.handle_timeout(now);
         self.answer(now);
-        let phase_wait = match self.phase {
-            Phase::Stopping { until } | Phase::Saving { until } | Phase::Closing { until } => {
-                Some(until)
-            }
-            Phase::Starting | Phase::Running => self.end_at,
-        };
+        let end = self.end_at.filter(|_| self.phase != Phase::Stopping);
         let log_wait = logging::flush(now);
         worker_waits
             .into_iter()
-            .chain([phase_wait, log_wait, self.notifier.deadline()])
+            .chain([
+                end,
+                self.crew.deadline(),
+                log_wait,
+                self.notifier.deadline(),
+            ])
             .chain([self.servers.deadline(now)])
             .flatten()
             .min()
@@ -246,7 +244,7 @@ impl Runtime {
         // What came before the bell was armed has rung for nobody.
         let is_late = self.take_notices(now) > 0;
         let has_work = |worker: &mut Worker| worker.has_work(now);
-        let timeout = match is_late || self.workers.iter_mut().any(has_work) {
+        let timeout = match is_late || self.crew.iter_mut().any(has_work) {
             true => Some(Duration::ZERO),
             false => wait.map(|until| until.saturating_duration_since(now)),
         };
@@ -269,8 +267,8 @@ impl Runtime {
     fn wake_sources(&mut self, events: &Events) {
         for event in events {
             self.servers.wake(event);
-            let index = event.token().0.checked_sub(SOURCES);
-            if let Some(worker) = index.and_then(|index| self.workers.get_mut(index)) {
+            let worker = WorkerId::of(event.token());
+            if let Some(worker) = worker.and_then(|id| self.crew.get_mut(id)) {
                 worker.wake_source();
             }
         }
@@ -281,131 +279,137 @@ impl Runtime {
         let mut count = 0;
         while let Ok(notice) = self.notices.try_recv() {
             count += 1;
-            match notice {
-                Notice::Source { subscription, news } => {
-                    self.workers[subscription].source_news(news, now)
-                }
-                Notice::Upload {
-                    subscription,
-                    report,
-                } => self.workers[subscription].upload_report(report, now),
-                Notice::Disk {
-                    subscription,
-                    report,
-                } => self.workers[subscription].disk_report(report, now),
-            }
+            self.take_notice(notice, now);
         }
         count
     }
 
+    /// What comes for a worker that is gone finds nobody.
+    fn take_notice(&mut self, notice: Notice, now: Instant) {
+        match notice {
+            Notice::Source { worker, news } => {
+                if let Some(worker) = self.crew.get_mut(worker) {
+                    worker.source_news(news, now);
+                }
+            }
+            Notice::Upload { worker, report } => {
+                if let Some(worker) = self.crew.get_mut(worker) {
+                    worker.upload_report(report, now);
+                }
+            }
+            Notice::Disk { worker, report } => {
+                if let Some(worker) = self.crew.get_mut(worker) {
+                    worker.disk_report(report, now);
+                }
+            }
+            Notice::Reconfigured(result) => self.reconfigured(*result, now),
+        }
+    }
+
     fn take_signals(&mut self, now: Instant) {
         if self.signals.reloads() > 0 {
-            log::warn!(
-                "SIGHUP: reload is not supported yet by this version: restart the agent instead"
-            );
+            self.reload(now);
         }
         for _ in 0..self.signals.stops() {
             match self.phase {
                 Phase::Starting | Phase::Running => self.stop(now, "signal"),
-                Phase::Stopping { .. } | Phase::Saving { .. } | Phase::Closing { .. } => {
-                    self.phase = Phase::Closing { until: now }
+                Phase::Stopping => {
+                    for worker in self.crew.iter_mut() {
+                        worker.end_at_once(now);
+                    }
                 }
             }
         }
     }
 
-    fn pass_deadlines(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Starting | Phase::Running if self.end_at.is_some_and(|end| now >= end) => {
-                self.stop(now, "time is over")
-            }
-            Phase::Stopping { until } if now >= until => {
-                self.tell_all(now, || Input::GiveUp);
-                self.phase = Phase::Saving {
-                    until: now + SAVE_GRACE,
-                };
-                self.pass_deadlines(now);
-            }
-            Phase::Saving { until } if now >= until || !self.is_saving() => {
-                self.tell_all(now, || Input::GiveUp);
-                self.phase = Phase::Closing {
-                    until: now + CLOSE_GRACE,
-                };
-            }
-            _ => {}
+    fn pass_deadline(&mut self, now: Instant) {
+        if self.phase != Phase::Stopping && self.end_at.is_some_and(|end| now >= end) {
+            self.stop(now, "time is over");
         }
-    }
-
-    fn is_saving(&self) -> bool {
-        self.workers.iter().any(Worker::is_saving)
     }
 
     fn stop(&mut self, now: Instant, cause: &str) {
         log::info!(cause = cause; "stopping");
         self.notifier.stopping();
-        self.unwell_at_stop = self.workers.iter().any(|worker| !worker.is_well());
-        self.tell_all(now, || Input::Stop);
-        self.phase = Phase::Stopping {
-            until: now + self.shutdown_timeout,
-        };
+        self.unwell_at_stop = self.crew.iter().any(|worker| !worker.is_well());
+        self.crew.close();
+        for worker in self.crew.iter_mut() {
+            worker.stop(self.shutdown_timeout, now);
+        }
+        self.phase = Phase::Stopping;
     }
 
-    fn tell_all(&mut self, now: Instant, input: impl Fn() -> Input) {
-        for worker in &mut self.workers {
-            worker.input(input(), now);
+    /// Lets go the workers that are done and starts those that come after them. Who stops with the agent
+    /// stays: how it ended counts.
+    fn relieve(&mut self, now: Instant) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        if let Err(error) = self.crew.fill(now) {
+            log::error!(reason:% = error; "subscription not started: tried again soon");
         }
     }
 
     /// Once every subscription was attempted, whatever came of it.
     fn tell_started(&mut self) {
         let attempted = self
-            .workers
+            .crew
             .iter()
             .all(|worker| worker.attempt() != Attempt::Pending);
         if self.phase == Phase::Starting && attempted {
             self.phase = Phase::Running;
             let failed = self
-                .workers
+                .crew
                 .iter()
                 .filter(|worker| worker.attempt() == Attempt::Failed)
                 .count();
+            self.unwell_at_start = failed > 0;
             let version = env!("CARGO_PKG_VERSION");
-            log::info!(version = version, subscriptions = self.workers.len(), unavailable = failed; "leek-agent started");
+            log::info!(version = version, subscriptions = self.crew.len(), unavailable = failed; "leek-agent started");
             self.notifier.ready();
         }
     }
 
     /// Tells the service manager which subscriptions are well, if that has changed.
     fn tell_health(&mut self) {
-        let is_well = self.workers.iter().map(Worker::is_well);
-        if is_well.clone().eq(self.told_well.iter().copied()) {
+        let health = self.crew.iter().map(|one| (one.name(), one.is_well()));
+        let told = self.told_well.iter();
+        if health
+            .clone()
+            .eq(told.map(|(name, is_well)| (name.as_str(), *is_well)))
+        {
             return;
         }
-        self.told_well = is_well.collect();
-        let well = self.told_well.iter().filter(|is_well| **is_well).count();
-        let mut status = format!("{well} of {} subscriptions well", self.workers.len());
-        let unwell = self.workers.iter().filter(|worker| !worker.is_well());
-        for (place, worker) in unwell.enumerate() {
+        self.told_well = health
+            .map(|(name, is_well)| (name.to_owned(), is_well))
+            .collect();
+        let well = self
+            .told_well
+            .iter()
+            .filter(|(_, is_well)| *is_well)
+            .count();
+        let mut status = format!("{well} of {} subscriptions well", self.told_well.len());
+        let unwell = self.told_well.iter().filter(|(_, is_well)| !is_well);
+        for (place, (name, _)) in unwell.enumerate() {
             status += if place == 0 { "; not: " } else { ", " };
-            status += worker.name();
+            status += name;
         }
         self.notifier.status(&status);
     }
 
     fn ended(&self, now: Instant) -> Option<Ended> {
-        let failed = |worker: &Worker| worker.attempt() == Attempt::Failed;
-        if self.settings.strict && self.phase == Phase::Running && self.workers.iter().any(failed) {
+        if self.settings.strict && self.unwell_at_start {
             return Some(Ended::Unavailable);
         }
-        let all_stopped = self.workers.iter().all(Worker::is_stopped);
-        let overdue = matches!(self.phase, Phase::Closing { until } if now >= until);
-        (all_stopped || overdue).then(|| self.outcome())
+        let is_to_end = self.phase == Phase::Stopping || self.settings.drain;
+        let is_over = is_to_end && self.crew.iter().all(|worker| worker.is_over(now));
+        is_over.then(|| self.outcome())
     }
 
     /// A drain that was cut short while something was not well has not done its work, even if
     /// nothing was in hand.
     fn outcome(&self) -> Ended {
-        let owed = self.workers.iter().any(Worker::owes);
+        let owed = self.crew.iter().any(Worker::owes);
         match owed || (self.settings.drain && self.unwell_at_stop) {
             true => Ended::Undelivered,
             false => Ended::Delivered,
@@ -413,39 +417,47 @@ impl Runtime {
     }
 }
 
-/// How the threads of one subscription reach the loop.
+/// How other threads reach the loop.
 #[derive(Clone)]
-struct Reporter {
-    index: usize,
+struct Messenger {
     sender: Sender<Notice>,
     bell: Bell,
 }
 
+impl Messenger {
+    fn send(&self, notice: Notice) {
+        // The loop is gone only when the process ends.
+        let _ = self.sender.send(notice);
+        self.bell.ring();
+    }
+}
+
+/// How the threads of one subscription do.
+#[derive(Clone)]
+struct Reporter {
+    worker: WorkerId,
+    messenger: Messenger,
+}
+
 impl Reporter {
     fn source(&self, news: News) {
-        self.send(Notice::Source {
-            subscription: self.index,
+        self.messenger.send(Notice::Source {
+            worker: self.worker,
             news,
         });
     }
 
     fn upload(&self, report: upload::Report) {
-        self.send(Notice::Upload {
-            subscription: self.index,
+        self.messenger.send(Notice::Upload {
+            worker: self.worker,
             report,
         });
     }
 
     fn disk(&self, report: store::Report) {
-        self.send(Notice::Disk {
-            subscription: self.index,
+        self.messenger.send(Notice::Disk {
+            worker: self.worker,
             report,
         });
-    }
-
-    fn send(&self, notice: Notice) {
-        // The loop is gone only when the process ends.
-        let _ = self.sender.send(notice);
-        self.bell.ring();
     }
 }

@@ -3,41 +3,63 @@
 use std::fs;
 use std::time::Instant;
 
+use super::listeners::Ticket;
 use super::worker::Worker;
 use super::{Phase, Runtime};
-use crate::config::Mode;
+use crate::config::{Mode, Place};
+use crate::control::action::{self, Outcome, Refusal};
 use crate::control::status::Status;
 use crate::logging::timestamp;
 
 impl Runtime {
-    /// Answers those who ask how the agent is.
+    /// Answers those who ask how the agent is, and does what they ask for.
     pub(super) fn answer(&mut self, now: Instant) {
-        let (phase, mode, started) = (self.phase, self.mode, self.started);
-        let (workers, pauses) = (&self.workers, &self.pauses);
-        let status = || Status {
+        let mut servers = std::mem::take(&mut self.servers);
+        let orders = servers.turn(self.poll.registry(), || self.status(now), now);
+        self.servers = servers;
+        for (ticket, action) in orders {
+            self.obey(ticket, action, now);
+        }
+    }
+
+    pub(super) fn respond(
+        &mut self,
+        ticket: Ticket,
+        outcome: &Result<Outcome, Refusal>,
+        now: Instant,
+    ) {
+        let response = action::told(outcome, || self.status(now));
+        self.servers.respond(ticket, &response, now);
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        let started = self.started;
+        Status {
             version: env!("CARGO_PKG_VERSION"),
-            kind: match mode {
+            kind: match self.desk.mode {
                 Mode::Local => "local",
                 Mode::Standalone => "standalone",
             },
-            state: match phase {
+            state: match self.phase {
                 Phase::Starting => "starting",
                 Phase::Running => "running",
-                Phase::Stopping { .. } | Phase::Saving { .. } | Phase::Closing { .. } => "stopping",
+                Phase::Stopping => "stopping",
             },
             pid: std::process::id(),
             started: timestamp::rfc3339(started.wall_ms),
             started_ms: started.wall_ms,
             uptime_seconds: now.saturating_duration_since(started.instant).as_secs_f64(),
             rss_bytes: resident_bytes(),
-            longest_pause_seconds: pauses.longest().as_secs_f64(),
-            longest_own_pause_seconds: pauses.longest_own().as_secs_f64(),
-            subscriptions: workers.iter().map(Worker::status).collect(),
-        };
-        self.servers.turn(self.poll.registry(), status, now);
+            longest_pause_seconds: self.pauses.longest().as_secs_f64(),
+            longest_own_pause_seconds: self.pauses.longest_own().as_secs_f64(),
+            role: "reader",
+            subscriptions_from: self.desk.place.to_string(),
+            is_changeable: matches!(self.desk.place, Place::File(_)),
+            subscriptions: self.crew.iter().map(Worker::status).collect(),
+            listed: self.desk.listed.clone(),
+        }
     }
 }
-
 /// The memory of this process, as Linux counts it. What looks like a file is made up in memory:
 /// nothing waits for a disk.
 fn resident_bytes() -> Option<u64> {

@@ -11,10 +11,10 @@ use mio::{Registry, Token};
 use super::Reporter;
 use super::tell::{tell, tell_ledger, tell_ready};
 use crate::clock;
-use crate::config::{Broker, Subscription};
+use crate::config::Subscription;
 use crate::control::status::{
-    Buffer, Events, QuarantineStatus, RateStatus, SideStatus, SpoolStatus, SubscriptionStatus,
-    Uploads,
+    BatchStatus, Buffer, Events, QuarantineStatus, RateStatus, SideStatus, SpoolStatus,
+    SubscriptionStatus, Uploads,
 };
 use crate::control::traffic::Traffic;
 use crate::delivery::{Delivery, Epoch, Guarantee, Payload};
@@ -51,10 +51,36 @@ pub enum Attempt {
     Failed,
 }
 
+/// What connections get for an orderly close after the time for a stop is over.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// What a spool gets for what could not be delivered in time: at the worst a ring of 256 MB, which a
+/// slow card takes in that time only in part; what is more is dropped and counted.
+const SAVE_GRACE: Duration = Duration::from_secs(5);
+
+/// How far a worker is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Working,
+    /// Until then uploads may finish.
+    Stopping {
+        until: Instant,
+    },
+    /// Until then the spool may write what was not delivered.
+    Saving {
+        until: Instant,
+    },
+    /// Until then the connection may close.
+    Closing {
+        until: Instant,
+    },
+}
+
 /// See the module's text.
 pub struct Worker {
-    name: String,
-    brokers: Vec<Broker>,
+    subscription: Subscription,
+    reporter: Reporter,
+    life: Life,
     pipeline: Pipeline,
     source: Source,
     uploader: Uploader,
@@ -72,11 +98,8 @@ pub struct Worker {
 }
 
 /// What a status shows that the pipeline need not know.
+#[derive(Default)]
 struct Seen {
-    api_address: String,
-    buffer_bytes: usize,
-    uploads: usize,
-    has_spool: bool,
     /// The broker of the list that was tried last.
     broker: usize,
     broker_error: Option<String>,
@@ -87,20 +110,6 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(subscription: &Subscription) -> Self {
-        Seen {
-            api_address: subscription.api_url.clone(),
-            buffer_bytes: subscription.buffer_bytes,
-            uploads: subscription.concurrency_pool_size,
-            has_spool: subscription.spool.is_some(),
-            broker: 0,
-            broker_error: None,
-            api_error: None,
-            traffic: Traffic::default(),
-            posts: Vec::new(),
-        }
-    }
-
     /// The post of that batch was answered.
     fn answered(&mut self, id: u64, verdict: &Verdict, now: Instant) {
         if let Some(place) = self.posts.iter().position(|(post, ..)| *post == id) {
@@ -118,26 +127,20 @@ impl Worker {
         (registry, token): (Registry, Token),
         now: Instant,
     ) -> io::Result<Self> {
-        let bell = reporter.bell.clone();
-        let uploads = reporter.clone();
-        let uploader = Uploader::start(
-            &Endpoint::of(subscription),
-            subscription.concurrency_pool_size,
-            move |report| {
-                uploads.upload(report);
-            },
-        )?;
+        let uploader = uploader(subscription, &reporter)?;
         let writes = reporter.clone();
         let disk = Disk::new(subscription, move |report| writes.disk(report));
+        let listener = reporter.clone();
         let ties = Ties {
-            bell,
-            notify: Arc::new(move |news| reporter.source(news)),
+            bell: reporter.messenger.bell.clone(),
+            notify: Arc::new(move |news| listener.source(news)),
             registry,
             token,
         };
         Ok(Worker {
-            name: subscription.name.clone(),
-            brokers: subscription.brokers.clone(),
+            subscription: subscription.clone(),
+            reporter,
+            life: Life::Working,
             pipeline: Pipeline::new(subscription, now, fastrand::u64(..)),
             source: Source::new(subscription, Purpose::Consume, ties),
             uploader,
@@ -148,7 +151,7 @@ impl Worker {
             broker_attempt: Attempt::Pending,
             api_attempt: Attempt::Pending,
             stopped: false,
-            seen: Seen::new(subscription),
+            seen: Seen::default(),
         })
     }
 
@@ -162,19 +165,88 @@ impl Worker {
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        &self.subscription.name
+    }
+
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// Posts where `new` says from now on, at once. Posts under way are answered as they would be.
+    pub fn change_api(&mut self, new: &Subscription, now: Instant) -> io::Result<()> {
+        self.uploader = uploader(new, &self.reporter)?;
+        self.subscription = new.clone();
+        self.seen.api_error = None;
+        self.input(Input::ApiChanged, now);
+        Ok(())
+    }
+
+    /// Asked to consume nothing.
+    pub fn is_paused(&self) -> bool {
+        self.pipeline.is_paused()
+    }
+
+    /// Stops consuming and delivers what is here, for at most `timeout`.
+    pub fn stop(&mut self, timeout: Duration, now: Instant) {
+        if self.life == Life::Working {
+            self.input(Input::Stop, now);
+            self.life = Life::Stopping {
+                until: now + timeout,
+            };
+        }
+    }
+
+    /// No further wait for anything.
+    pub fn end_at_once(&mut self, now: Instant) {
+        self.life = Life::Closing { until: now };
+    }
+
+    /// Told to stop.
+    pub fn is_ending(&self) -> bool {
+        self.life != Life::Working
+    }
+
+    /// Everything is closed, or should have been by now.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.stopped || matches!(self.life, Life::Closing { until } if now >= until)
+    }
+
+    /// Gives the connection up, whatever it is doing.
+    pub fn abandon(&mut self) {
+        self.source.abandon();
+    }
+
+    fn pass_deadlines(&mut self, now: Instant) {
+        match self.life {
+            Life::Stopping { until } if now >= until => {
+                self.input(Input::GiveUp, now);
+                self.life = Life::Saving {
+                    until: now + SAVE_GRACE,
+                };
+                self.pass_deadlines(now);
+            }
+            Life::Saving { until } if now >= until || !self.pipeline.is_saving() => {
+                self.input(Input::GiveUp, now);
+                self.life = Life::Closing {
+                    until: now + CLOSE_GRACE,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// When the next part of its end is due.
+    fn life_deadline(&self, now: Instant) -> Option<Instant> {
+        match self.life {
+            Life::Working => None,
+            Life::Stopping { until } | Life::Saving { until } | Life::Closing { until } => {
+                Some(until).filter(|until| *until > now)
+            }
+        }
     }
 
     pub fn is_well(&self) -> bool {
         self.pipeline.is_well()
-    }
-
-    pub fn is_stopped(&self) -> bool {
-        self.stopped
-    }
-
-    pub fn is_saving(&self) -> bool {
-        self.pipeline.is_saving()
     }
 
     pub fn owes(&self) -> bool {
@@ -183,7 +255,7 @@ impl Worker {
 
     pub fn tell_ledger(&self) {
         tell_ledger(
-            &self.name,
+            self.name(),
             self.pipeline.ledger(),
             self.pipeline.pending_events(),
             self.pipeline.spooled_events(),
@@ -193,20 +265,27 @@ impl Worker {
     /// Everything that is shown of it.
     pub fn status(&self) -> SubscriptionStatus {
         let (ledger, seen) = (self.pipeline.ledger(), &self.seen);
+        let (documents, bytes) = self.pipeline.open_batch();
         let traffic = &seen.traffic;
-        let broker = self.brokers[seen.broker].to_string();
+        let broker = self.subscription.brokers[seen.broker].to_string();
         SubscriptionStatus {
-            name: self.name.clone(),
+            name: self.name().to_owned(),
+            state: self.state(),
             broker: SideStatus::new(broker, self.broker_reason()),
-            api: SideStatus::new(seen.api_address.clone(), self.api_reason()),
+            api: SideStatus::new(self.subscription.api_url.clone(), self.api_reason()),
             events: Events::of(ledger, self.pipeline.pending_events()),
             buffer: Buffer {
                 used_bytes: self.pipeline.ring_used(),
-                size_bytes: seen.buffer_bytes,
+                size_bytes: self.subscription.buffer_bytes,
+            },
+            batch: BatchStatus {
+                documents,
+                bytes,
+                max_bytes: self.subscription.batch.max_bytes,
             },
             uploads: Uploads {
                 in_flight: seen.posts.len(),
-                at_most: seen.uploads,
+                at_most: self.subscription.concurrency_pool_size,
                 posts: traffic.posts.iter().sum(),
                 stored: traffic.posts[0],
                 bytes: traffic.bytes,
@@ -217,7 +296,7 @@ impl Worker {
                 lost: ledger.quarantine_lost,
                 evicted: ledger.quarantine_evicted,
             },
-            spool: seen.has_spool.then(|| SpoolStatus {
+            spool: self.subscription.spool.as_ref().map(|_| SpoolStatus {
                 events: self.pipeline.spooled_events(),
                 bytes_written: ledger.spool_bytes_written,
                 torn_bytes: ledger.spool_torn_bytes,
@@ -226,8 +305,19 @@ impl Worker {
         }
     }
 
+    fn state(&self) -> &'static str {
+        match self.life {
+            Life::Working if self.is_paused() => "paused",
+            Life::Working => "running",
+            _ => "stopping",
+        }
+    }
+
     /// Why the broker does not deliver, where it does not.
     fn broker_reason(&self) -> Option<String> {
+        if self.is_paused() {
+            return Some("paused: nothing is consumed until it is resumed".to_owned());
+        }
         if self.pipeline.is_consuming() {
             return None;
         }
@@ -267,7 +357,7 @@ impl Worker {
     fn source_event(&mut self, epoch: Epoch, event: Event, now: Instant) {
         let input = match event {
             Event::Ready { notes } => {
-                tell_ready(&self.name, &notes);
+                tell_ready(self.name(), &notes);
                 self.broker_attempt = first(self.broker_attempt, Attempt::Well);
                 Input::SourceUp(epoch)
             }
@@ -317,6 +407,7 @@ impl Worker {
     /// latest.
     pub fn turn(&mut self, share: Duration) -> Option<Instant> {
         let now = clock::monotonic();
+        self.pass_deadlines(now);
         self.source.handle_timeout(now);
         let steps = self.take_messages(now, now + share / 4 * READING_QUARTERS);
         while let Some((epoch, event)) = self.source.next_event() {
@@ -325,7 +416,10 @@ impl Worker {
         let wait = self.pump(steps, now + share);
         let delivered = self.pipeline.ledger().delivered;
         self.seen.traffic.rate.note(delivered, now);
-        [wait, self.source.deadline()].into_iter().flatten().min()
+        [wait, self.source.deadline(), self.life_deadline(now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// True where the next turn would find something without any event.
@@ -370,7 +464,7 @@ impl Worker {
                 Err(reason) => Payload::Unreadable(reason),
             };
             let bytes = message.body.as_ref().map_or(0, Vec::len);
-            log::trace!(subscription = self.name.as_str(), delivery_tag = message.tag.0, bytes = bytes; "message received");
+            log::trace!(subscription = self.subscription.name.as_str(), delivery_tag = message.tag.0, bytes = bytes; "message received");
             let delivery = Delivery {
                 epoch,
                 tag: message.tag,
@@ -406,7 +500,8 @@ impl Worker {
             Output::Connect { epoch, broker } => {
                 self.seen.broker = broker;
                 self.seen.traffic.connects += 1;
-                self.source.connect(epoch, &self.brokers[broker], now);
+                self.source
+                    .connect(epoch, &self.subscription.brokers[broker], now);
             }
             Output::Abandon { .. } => self.source.abandon(),
             Output::Consume { .. } => self.source.consume(),
@@ -449,8 +544,16 @@ impl Worker {
             }
             _ => {}
         }
-        tell(&self.name, report);
+        tell(&self.subscription.name, report);
     }
+}
+
+fn uploader(subscription: &Subscription, reporter: &Reporter) -> io::Result<Uploader> {
+    let uploads = reporter.clone();
+    let threads = subscription.concurrency_pool_size;
+    Uploader::start(&Endpoint::of(subscription), threads, move |report| {
+        uploads.upload(report);
+    })
 }
 
 /// The first attempt's outcome stands.
