@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -547,6 +548,41 @@ fn all_faults_of_the_section_are_told_at_once() {
         faults(&json!(7)),
         ["agent.json: consul: a number: expected an object"]
     );
+}
+
+#[test]
+fn the_examples_are_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let example = fs::read_to_string(root.join("configs/leek-agent.consul.example.json"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("readable");
+    let (_, readme) = readme.split_once("### Consul\n").expect("a section");
+    let readme = readme
+        .split("```")
+        .nth(1)
+        .and_then(|block| block.strip_prefix("json"));
+    for text in [
+        example.expect("readable").as_str(),
+        readme.expect("an example"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let consul = FakeConsul::start();
+        let token = folder.path().join("consul.token");
+        fs::write(&token, "hunter2").expect("writable");
+        let text = text
+            .replace(
+                "/etc/leek-agent/consul.token",
+                token.to_str().expect("UTF-8"),
+            )
+            .replace("http://127.0.0.1:8500", &consul.url());
+        let config = folder.path().join("agent.json");
+        fs::write(&config, text).expect("writable");
+        let ran = run(
+            &["checks", "--config", config.to_str().expect("UTF-8")],
+            &[],
+        );
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        assert_eq!(consul.requests()[0].token.as_deref(), Some("hunter2"));
+    }
 }
 
 // ── The stand-in itself ────────────────────────────────────────────────────────────────────────

@@ -304,6 +304,7 @@ impl Meaning<'_> {
         let timeout = self.duration("shutdown-timeout", timeout);
         let quarantine = self.quarantine();
         let api_url = self.api_url();
+        let consul = self.consul_section();
         let list = self.list()?;
         let app_key = match leek.mode {
             Mode::Standalone => self.app_key(),
@@ -319,6 +320,7 @@ impl Meaning<'_> {
             ssl_cert_file: self.ssl_cert_file(),
             proxies: Proxies::read(self.env),
             quarantine,
+            consul: consul?,
             occasion: self.occasion,
         };
         let config = config::load(&sources, &mut self.layers.config)?;

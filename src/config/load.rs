@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::consul::Consul;
 use super::environment::{HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use super::fault::{Fault, Report};
 use super::proxy::Proxies;
@@ -40,6 +41,8 @@ pub struct Sources {
     /// Where refused documents are kept; `None` for nowhere.
     pub quarantine: Option<Quarantine>,
     pub occasion: Occasion,
+    /// As what the agent stands in Consul, if it does.
+    pub consul: Option<Consul>,
 }
 
 /// When a configuration is read.
@@ -128,6 +131,7 @@ pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
         shown,
         mode: sources.leek.mode,
         shutdown_timeout: sources.shutdown_timeout,
+        consul: sources.consul.clone(),
     })
 }
 

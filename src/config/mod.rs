@@ -45,6 +45,8 @@ pub struct Config {
     pub mode: Mode,
     /// How long a stop waits for uploads under way.
     pub shutdown_timeout: Duration,
+    /// As what the agent stands in Consul, if it does.
+    pub consul: Option<consul::Consul>,
 }
 
 /// Where the agent stands as Leek sees it.

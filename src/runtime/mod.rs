@@ -3,6 +3,7 @@
 //! One turn: take what happened, let every pipeline say what to do, do it, sleep until the nearest
 //! deadline. Nothing here blocks but the sleep.
 
+mod consul;
 mod cpu_wait;
 mod crew;
 mod listeners;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
+use self::consul::Consul;
 use self::cpu_wait::CpuWait;
 use self::crew::{Crew, WorkerId};
 pub use self::listeners::Listeners;
@@ -29,6 +31,7 @@ use self::worker::{Attempt, Worker};
 use crate::cli::Recipe;
 use crate::clock::{self, Now};
 use crate::config::{Config, Place};
+use crate::consul::client::Answered;
 use crate::control::action::Refusal;
 use crate::logging;
 use crate::notify::Notifier;
@@ -90,6 +93,10 @@ enum Notice {
         report: store::Report,
     },
     Reconfigured(Box<Result<Ready, Refusal>>),
+    Consul {
+        number: usize,
+        answer: Answered,
+    },
 }
 
 /// How far the run is.
@@ -122,6 +129,7 @@ struct Runtime {
     servers: Servers,
     messenger: Messenger,
     desk: Desk,
+    consul: Consul,
     started: Now,
 }
 
@@ -166,7 +174,10 @@ impl Runtime {
         let mut crew = Crew::new(poll.registry().try_clone()?, messenger.clone());
         crew.apply(&config.subscriptions, config.shutdown_timeout, now);
         crew.fill(now)?;
+        let mut consul = Consul::new(messenger.clone());
+        consul.apply(config.consul.clone(), now);
         Ok(Runtime {
+            consul,
             servers: Servers::new(order.listeners, poll.registry())?,
             messenger,
             poll,
@@ -224,12 +235,17 @@ impl Runtime {
         self.notifier.handle_timeout(now);
         self.answer(now);
         let end = self.end_at.filter(|_| self.phase != Phase::Stopping);
+        if self.how_it_ends(now).is_some() {
+            self.consul.leave(now);
+        }
+        let consul_wait = self.consul.turn(self.crew.iter(), now);
         let log_wait = logging::flush(now);
         worker_waits
             .into_iter()
             .chain([
                 end,
                 self.crew.deadline(),
+                consul_wait,
                 log_wait,
                 self.notifier.deadline(),
             ])
@@ -303,6 +319,7 @@ impl Runtime {
                 }
             }
             Notice::Reconfigured(result) => self.reconfigured(*result, now),
+            Notice::Consul { number, answer } => self.consul.answered(number, answer, now),
         }
     }
 
@@ -314,6 +331,7 @@ impl Runtime {
             match self.phase {
                 Phase::Starting | Phase::Running => self.stop(now, "signal"),
                 Phase::Stopping => {
+                    self.consul.abandon();
                     for worker in self.crew.iter_mut() {
                         worker.end_at_once(now);
                     }
@@ -333,6 +351,7 @@ impl Runtime {
         self.notifier.stopping();
         self.unwell_at_stop = self.crew.iter().any(|worker| !worker.is_well());
         self.crew.close();
+        self.consul.leave(now);
         for worker in self.crew.iter_mut() {
             worker.stop(self.shutdown_timeout, now);
         }
@@ -397,7 +416,13 @@ impl Runtime {
         self.notifier.status(&status);
     }
 
+    /// Consul may hold the end up for a moment.
     fn ended(&self, now: Instant) -> Option<Ended> {
+        let ended = self.how_it_ends(now);
+        ended.filter(|_| !self.consul.is_leaving(now))
+    }
+
+    fn how_it_ends(&self, now: Instant) -> Option<Ended> {
         if self.settings.strict && self.unwell_at_start {
             return Some(Ended::Unavailable);
         }

@@ -219,6 +219,7 @@ impl Runtime {
         self.shutdown_timeout = ready.config.shutdown_timeout;
         self.desk.place = ready.place;
         self.desk.listed = ready.config.shown;
+        self.consul.apply(ready.config.consul, now);
         let changes = self
             .crew
             .apply(&ready.config.subscriptions, self.shutdown_timeout, now);

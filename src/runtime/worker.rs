@@ -12,6 +12,7 @@ use super::Reporter;
 use super::tell::{tell, tell_ledger, tell_ready};
 use crate::clock;
 use crate::config::Subscription;
+use crate::consul::health::Vitals;
 use crate::control::status::{
     BatchStatus, Buffer, Events, QuarantineStatus, RateStatus, SideStatus, SpoolStatus,
     SubscriptionStatus, Uploads,
@@ -260,6 +261,28 @@ impl Worker {
             self.pipeline.pending_events(),
             self.pipeline.spooled_events(),
         );
+    }
+
+    /// How it is, in a few figures.
+    pub fn vitals(&self) -> Vitals {
+        let (used, size) = (self.pipeline.ring_used(), self.subscription.buffer_bytes);
+        let percent = used.saturating_mul(100) / size.max(1);
+        Vitals {
+            is_consuming: self.pipeline.is_consuming(),
+            is_api_well: self.pipeline.is_api_well(),
+            is_paused: self.is_paused(),
+            buffer_percent: u8::try_from(percent).unwrap_or(u8::MAX),
+        }
+    }
+
+    /// A line for each side that is not well.
+    pub fn complaints(&self) -> impl Iterator<Item = String> + use<> {
+        let status = self.status();
+        let sides = [("broker", status.broker), ("api", status.api)];
+        sides.into_iter().filter_map(|(name, side)| {
+            let reason = side.reason?;
+            Some(format!("{name} {}: {reason}", side.address))
+        })
     }
 
     /// Everything that is shown of it.

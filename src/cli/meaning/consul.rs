@@ -11,8 +11,8 @@ use crate::cli::{Command, at_file};
 use crate::command::consul::{List, Options, Order};
 use crate::config::consul::{self, Consul, Endpoint, Given};
 use crate::config::environment::{HEADER_EXPECTED, is_header_text};
-use crate::config::fault::{Fault, HIDDEN, quoted};
-use crate::config::{read_key_file, url};
+use crate::config::fault::{Fault, HIDDEN};
+use crate::config::url;
 use crate::consul::definition::{self, Check, Kind, Means, Refusal, Service, State};
 use crate::consul::request::{Left, Request, Scope};
 use crate::secret::Secret;
@@ -26,13 +26,13 @@ impl Meaning<'_> {
     pub(super) fn consul(&mut self, typed: Typed) -> Option<Command> {
         let section = self.consul_section();
         let address = self.consul_address(typed.consul_address);
-        let token = self.consul_token(typed.consul_token, typed.consul_token_file);
+        let token = self.consul_token([typed.consul_token, typed.consul_token_file]);
         let datacenter = self
             .layers
             .text("consul-datacenter", typed.consul_datacenter);
         let order = self.consul_order(typed.command);
         let section = section?.map(|section| section.endpoint);
-        let (address, token) = (address?, token?);
+        let address = address?;
         let found = section.unwrap_or_else(|| Endpoint {
             address: consul::ADDRESS.to_owned(),
             token: None,
@@ -110,40 +110,17 @@ impl Meaning<'_> {
         })
     }
 
-    /// `Some(None)`: neither options nor environment say.
-    fn consul_token(
-        &mut self,
-        token: Option<String>,
-        file: Option<String>,
-    ) -> Option<Option<Secret>> {
-        let own = self.env.get(HTTP_TOKEN).map(|text| Found {
-            text: text.to_owned(),
-            place: HTTP_TOKEN.to_owned(),
-            origin: Origin::Configured,
-        });
-        let (long, long_file) = ("consul-token", "consul-token-file");
-        let layers = &mut self.layers;
-        let found = layers.typed_text(long, token).map(|token| (token, false));
-        let found = found.or_else(|| Some((layers.typed_text(long_file, file)?, true)));
-        let found = found.or_else(|| Some((layers.variable(long)?, false)));
-        let found = found.or_else(|| Some((layers.variable(long_file)?, true)));
-        let found = found.or(own.map(|token| (token, false)));
-        let found = found.or_else(|| Some((layers.file_text(long)?, false)));
-        let found = found.or_else(|| Some((layers.file_text(long_file)?, true)));
-        let Some((found, is_file)) = found else {
-            return Some(None);
-        };
-        let (shown, read) = match is_file {
-            true => (quoted(&found.text), read_key_file(&found.text)),
-            false if is_header_text(&found.text) => (String::new(), Ok(Secret::new(&found.text))),
-            false => (HIDDEN.to_owned(), Err(HEADER_EXPECTED.to_owned())),
-        };
-        read.map(Some)
-            .map_err(|reason| {
-                let fault = Fault::new(&found.place, shown, reason);
-                self.layers.report(found.origin, &fault);
-            })
-            .ok()
+    /// What is at fault is reported, and no token then.
+    fn consul_token(&mut self, typed: [Option<String>; 2]) -> Option<Secret> {
+        let own = self.secret(["consul-token", "consul-token-file"], typed);
+        own.or_else(|| {
+            let text = self.env.get(HTTP_TOKEN)?;
+            if !is_header_text(text) {
+                let fault = Fault::new(HTTP_TOKEN, HIDDEN, HEADER_EXPECTED);
+                self.layers.config.push(&fault);
+            }
+            Some(Secret::new(text))
+        })
     }
 
     fn consul_order(&mut self, command: TypedConsul) -> Option<Order> {
