@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::agent::SOON;
+use support::agent::{SOON, subscription};
 use support::certs::Authority;
 use support::consul::{FakeConsul, Manner};
 use support::redis::free_port;
@@ -23,12 +23,15 @@ struct Ran {
 }
 
 fn run(words: &[&str], env: &[(&str, &str)]) -> Ran {
+    agent(&[&["consul"], words].concat(), env)
+}
+
+fn agent(words: &[&str], env: &[(&str, &str)]) -> Ran {
     let Output {
         status,
         stdout,
         stderr,
     } = Command::new(env!("CARGO_BIN_EXE_leek-agent"))
-        .arg("consul")
         .args(words)
         .env_clear()
         .envs(env.iter().copied())
@@ -404,6 +407,13 @@ fn the_token_goes_in_its_header_and_nowhere_else() {
             &["checks", "--consul-token", "hunter2"],
             &[("CONSUL_HTTP_ADDR", &address["http://".len()..])],
         ),
+        run(
+            &["checks", "--consul-token", "hunter2"],
+            &[
+                ("LEEK_AGENT_CONSUL_ADDRESS", &address),
+                ("CONSUL_HTTP_ADDR", "127.0.0.1:1"),
+            ],
+        ),
         // What is typed comes first.
         with_address(
             &["--consul-token", "hunter2"],
@@ -480,16 +490,24 @@ fn a_consul_in_tls_is_trusted_by_its_authority() {
 
 // ── The section ────────────────────────────────────────────────────────────────────────────────
 
-/// What is said to a section that is at fault, line by line.
+/// What is said to a section that is at fault, line by line: by the commands, and before a run.
 fn faults(section: &Value) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("agent.json");
     fs::write(&path, json!({ "consul": section }).to_string()).expect("writable");
     let path = path.to_str().expect("UTF-8");
-    let ran = run(&["checks", "--config", path], &[]);
-    assert_eq!(ran.code, 78, "{}", ran.stderr);
-    let lines = ran.stderr.trim_start_matches("leek-agent: ").lines();
-    lines.map(|line| line.replace(path, "agent.json")).collect()
+    let lines = |words: &[&str]| -> Vec<String> {
+        let list = subscription("amqp://h", "http://h");
+        let list = ("LEEK_AGENT_SUBSCRIPTIONS", &*json!([list]).to_string());
+        let ran = agent(words, &[list]);
+        assert_eq!(ran.code, 78, "{}", ran.stderr);
+        let lines = ran.stderr.trim_start_matches("leek-agent: ").lines();
+        lines.map(|line| line.replace(path, "agent.json")).collect()
+    };
+    let told = lines(&["consul", "checks", "--config", path]);
+    assert_eq!(lines(&["check", "--offline", "--config", path]), told);
+    assert_eq!(lines(&["run", "--config", path]), told);
+    told
 }
 
 #[test]

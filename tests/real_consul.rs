@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fs;
 use std::time::Duration;
 
 use leek_agent::clock;
@@ -308,4 +309,97 @@ fn without_the_section_there_is_no_thread_for_it() {
         &agent
     )));
     agent.stop();
+}
+
+// ── What changes while it runs ─────────────────────────────────────────────────────────────────
+
+/// The list of subscriptions and the options in the agent's folder, to be changed and read again.
+fn rewrite(agent: &Agent, file: &str, text: &str) {
+    fs::write(agent.folder().join(file), text).expect("the folder is writable");
+    agent.sighup();
+}
+
+#[test]
+fn subscriptions_that_come_and_go_are_followed() {
+    let mut site = Site::new(json!({}));
+    site.wait_status("leek-agent:shop-qa", "passing");
+    let broker = format!("{}/0", site.redis.url());
+    let one = subscription(&broker, &site.api.url());
+    let other = with(one.clone(), &json!({"app_name": "till"}));
+    rewrite(
+        &site.agent,
+        "subscriptions.json",
+        &json!([one, other]).to_string(),
+    );
+    site.wait_status("leek-agent:till-qa", "passing");
+    rewrite(
+        &site.agent,
+        "subscriptions.json",
+        &json!([other]).to_string(),
+    );
+    let left = ["leek-agent", "leek-agent:till-qa"];
+    wait_until(SOON, "the first is gone", || {
+        site.consul.check_ids() == left
+    });
+    let registered = site.consul.requests();
+    let registered = registered
+        .iter()
+        .filter(|request| request.target.contains("service/register"));
+    assert_eq!(registered.count(), 1, "the service stands as it stood");
+    site.agent.sigterm();
+    assert_eq!(site.agent.wait_exit(STOPPED_BY), 0);
+}
+
+#[test]
+fn a_section_that_is_changed_counts_from_the_reload_on() {
+    let mut site = Site::new(json!({}));
+    site.wait_status("leek-agent:shop-qa", "passing");
+    let other = section(
+        &site.consul.url(),
+        json!({"service": {"name": "leek", "id": "leek-2"}}),
+    );
+    rewrite(&site.agent, "agent.json", &other);
+    wait_until(SOON, "another service", || {
+        site.consul.service("leek-2").is_some()
+    });
+    assert_eq!(
+        site.consul.service("leek-agent"),
+        None,
+        "the first one is gone"
+    );
+    site.wait_status("leek-agent:shop-qa", "passing");
+    rewrite(&site.agent, "agent.json", "{}");
+    wait_until(SOON, "no service", || {
+        site.consul.service("leek-2").is_none()
+    });
+    wait_until(SOON, "its thread ends", || {
+        !site.agent.threads().contains(&"leek-consul".to_owned())
+    });
+    site.delivers(0, 100);
+    site.agent.stop().assert_all_delivered(100);
+}
+
+#[test]
+fn who_drains_leaves_too() {
+    let (vhost, api, consul) = (
+        shared().vhost("consul-drain"),
+        FakeApi::start(),
+        FakeConsul::start(),
+    );
+    let subscription = subscription(&vhost.url(), &api.url());
+    let config = section(&consul.url(), json!({}));
+    let (code, _) = setup(&[subscription], &config).args(&["--drain"]).run();
+    assert_eq!(code, 0);
+    let requests = consul.requests();
+    let of_service = requests
+        .iter()
+        .filter(|request| request.target.contains("/service/"));
+    let targets: Vec<&str> = of_service.map(|request| request.target.as_str()).collect();
+    assert_eq!(
+        targets,
+        [
+            "/v1/agent/service/register?replace-existing-checks",
+            "/v1/agent/service/deregister/leek-agent"
+        ]
+    );
 }

@@ -9,7 +9,7 @@ use crate::logging::rfc3339;
 use crate::release::{RELEASED_MS, VERSION};
 
 /// Variables that are no option of ours.
-const VARIABLES: [(&str, &str); 9] = [
+const VARIABLES: [(&str, &str); 10] = [
     (
         "LEEK_AGENT_SUBSCRIPTIONS",
         "the JSON list of subscriptions itself, as Leek passes it; it comes before any file",
@@ -34,6 +34,10 @@ const VARIABLES: [(&str, &str); 9] = [
     (
         "SSL_CERT_FILE",
         "certificates to trust in place of the system's",
+    ),
+    (
+        "CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN",
+        "Consul's own: its address and token, for consul where no option of ours says otherwise",
     ),
     (
         "STATE_DIRECTORY",

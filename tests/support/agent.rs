@@ -341,6 +341,11 @@ impl Agent {
         self.group.signal(libc::SIGTERM);
     }
 
+    /// Asks it to read its configuration again.
+    pub fn sighup(&self) {
+        self.group.signal(libc::SIGHUP);
+    }
+
     /// Freezes it: nothing of it turns any more, its event loop least of all.
     pub fn sigstop(&self) {
         self.group.signal(libc::SIGSTOP);
