@@ -404,3 +404,63 @@ fn a_subscription_that_goes_while_it_is_registered_leaves_nothing_behind() {
     let ids: Vec<&str> = world.consul.checks.keys().map(String::as_str).collect();
     assert_eq!(ids, ["leek-agent"]);
 }
+
+/// Consul goes, forgets, refuses and hangs, subscriptions come, go and fail, in any order: a while after
+/// the last of it Consul knows exactly what is so.
+#[test]
+fn whatever_happened_consul_knows_the_truth_in_the_end() {
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = World::new(&["a-qa"], Vec::new());
+        for _ in 0..random.usize(..40) {
+            trouble(&mut world, &mut random);
+            world.run_for(random.u64(..50));
+        }
+        world.refusal = None;
+        world.expired = false;
+        // The longest backoff, the grace time, and a renewal.
+        world.run_for(60 + 60 + 30);
+        let mut expected: BTreeMap<String, &str> = BTreeMap::new();
+        expected.insert("leek-agent".into(), "passing");
+        for (name, vitals) in &world.subscriptions {
+            let status = if *vitals == WELL {
+                "passing"
+            } else {
+                "critical"
+            };
+            expected.insert(format!("leek-agent:{name}"), status);
+        }
+        let known = world.consul.checks.iter();
+        let known = known.map(|(id, (status, ..))| (id.clone(), status.as_str()));
+        assert_eq!(known.collect::<BTreeMap<_, _>>(), expected, "seed {seed}");
+        world.expired = false;
+        world.run_for(300);
+        assert!(!world.expired, "seed {seed}");
+    }
+}
+
+fn trouble(world: &mut World, random: &mut fastrand::Rng) {
+    match random.u8(..8) {
+        0 => world.consul = Known::default(),
+        1 => world.refusal = Some(Err("timed out".into())),
+        2 => world.refusal = Some(answer(503, "no leader")),
+        3 => world.refusal = Some(answer(500, "no")),
+        4 => world.refusal = None,
+        5 => {
+            let name = format!("{}-qa", random.lowercase());
+            if world.subscriptions.iter().all(|(known, _)| *known != name) {
+                let place = random.usize(..=world.subscriptions.len());
+                world.subscriptions.insert(place, (name, WELL));
+            }
+        }
+        6 if !world.subscriptions.is_empty() => {
+            let place = random.usize(..world.subscriptions.len());
+            world.subscriptions.remove(place);
+        }
+        _ => {
+            for (_, vitals) in &mut world.subscriptions {
+                *vitals = if random.bool() { WELL } else { DOWN };
+            }
+        }
+    }
+}
