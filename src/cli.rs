@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::command::{consul, replay, sink, status, transform};
+use crate::command::{consul, import_herald, replay, sink, status, transform};
 use crate::config::environment::Env;
 use crate::config::fault::Report;
 use crate::config::{Config, Listed, Occasion, Place};
@@ -50,6 +50,7 @@ pub enum Command {
     Replay(replay::Options),
     Status(status::Options),
     Consul(consul::Options),
+    ImportHerald(import_herald::Options),
 }
 
 /// Consume and deliver.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use leek_agent::cli::{CheckOptions, Command, Invocation, Outcome, Recipe, RunOptions};
 use leek_agent::command::replay::{self, ReplayError};
-use leek_agent::command::{check, consul, sink, status, transform};
+use leek_agent::command::{check, consul, import_herald, sink, status, transform};
 use leek_agent::config::environment::Env;
 use leek_agent::exit::Exit;
 use leek_agent::lock::{Lock, LockError};
 use leek_agent::notify::Notifier;
-use leek_agent::runtime::{self, Ended, Listeners};
+use leek_agent::runtime::{self, CheckListeners, Ended, Listeners};
 use leek_agent::{logging, process_title};
 
 fn main() -> ExitCode {
@@ -54,6 +54,7 @@ fn carry_out(invocation: Invocation, recipe: Arc<Recipe>) -> Exit {
         Command::Replay(options) => run_replay(&options),
         Command::Status(options) => run_status(&options),
         Command::Consul(options) => run_consul(&options),
+        Command::ImportHerald(options) => run_import_herald(&options),
         Command::Transform(_) => Exit::Done,
     }
 }
@@ -77,6 +78,13 @@ fn run(options: RunOptions, recipe: Arc<Recipe>) -> Exit {
             return Exit::Config;
         }
     };
+    let checks = match CheckListeners::open(&options.config.agent_check) {
+        Ok(checks) => checks,
+        Err(reason) => {
+            log::error!(reason = reason.as_str(); "cannot listen: haproxy could not ask");
+            return Exit::Config;
+        }
+    };
     let settings = runtime::Settings {
         drain: options.drain,
         run_for: options.run_for,
@@ -90,6 +98,7 @@ fn run(options: RunOptions, recipe: Arc<Recipe>) -> Exit {
         settings,
         notifier,
         listeners,
+        checks,
     };
     match runtime::run(order) {
         Ok(Ended::Delivered) => Exit::Done,
@@ -158,6 +167,19 @@ fn run_consul(options: &consul::Options) -> Exit {
         Err(reason) => {
             complain(&reason);
             Exit::Unavailable
+        }
+    }
+}
+
+fn run_import_herald(options: &import_herald::Options) -> Exit {
+    match import_herald::run(options) {
+        Ok(imported) => {
+            imported.notes.iter().for_each(|note| complain(note));
+            print(&imported.text)
+        }
+        Err(report) => {
+            complain(&report.to_string());
+            Exit::Config
         }
     }
 }

@@ -144,7 +144,14 @@ fn version_and_help_need_no_configuration() {
         .exits(0)
         .prints("--shutdown-timeout")
         .prints("Error codes:");
-    for command in ["run", "check", "transform", "sink", "replay"] {
+    for command in [
+        "run",
+        "check",
+        "transform",
+        "sink",
+        "replay",
+        "import-herald",
+    ] {
         let usage = format!("Usage: leek-agent {command}");
         gateway.run(&[command, "--help"]).exits(0).prints(&usage);
         gateway.run(&["--help", command]).exits(0).prints(&usage);
@@ -446,4 +453,51 @@ fn a_local_agent_needs_leeks_secret() {
         .run(&check)
         .exits(0)
         .prints("-> http://0.0.0.0:5000\n");
+}
+
+// Herald
+
+#[test]
+fn heralds_file_becomes_a_section_that_is_taken_as_it_is() {
+    let herald = "bind: 127.0.0.1\nport: 5556\nplugins:\n- name: api\n  herald_plugin_name: herald_file\n  \
+                  file_path: /run/load\n  is_json: yes\n  thresholds_metric: \"r['load']\"\n  thresholds:\n  - pct: 8\n";
+    let gateway = Gateway::new()
+        .file("herald.yml", herald)
+        .file("subs.json", BARE_LIST)
+        .env("LEEK_AGENT_APP_KEY", "k")
+        .env("LEEK_AGENT_API_URL", "http://leek");
+    let ran = gateway.run(&["import-herald", "herald.yml"]).exits(0);
+    assert!(
+        ran.stderr.contains("interval 0: each check asks"),
+        "{}",
+        ran.all()
+    );
+    let gateway = gateway.file("agent.json", &ran.stdout);
+    let check = [
+        "check",
+        "--offline",
+        "--config",
+        "agent.json",
+        "--subscriptions",
+        "subs.json",
+    ];
+    gateway
+        .run(&check)
+        .exits(0)
+        .prints("agent check 127.0.0.1:5556: api\n");
+}
+
+#[test]
+fn heralds_file_at_fault_exits_78() {
+    let gateway = Gateway::new().file("herald.yml", "port: 1\nplugins: >7000\n");
+    let run = |args: &[&str]| gateway.run(args);
+    run(&["import-herald", "herald.yml"])
+        .exits(78)
+        .complains_in_one_line("herald.yml:2: expected quotes around it");
+    run(&["import-herald", "no.yml"])
+        .exits(78)
+        .complains_in_one_line("import-herald: \"no.yml\": expected a file that can be read");
+    run(&["import-herald"])
+        .exits(64)
+        .complains_in_one_line("import-herald: no file: expected Herald's YAML file");
 }

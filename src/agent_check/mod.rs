@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod cache;
 pub mod expression;
+pub mod own;
 pub mod rules;
 
 pub use self::answer::Answer;

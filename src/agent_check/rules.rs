@@ -99,6 +99,12 @@ pub struct Pattern {
     regex: Regex,
 }
 
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.answer, self.regex.as_str()) == (&other.answer, other.regex.as_str())
+    }
+}
+
 impl Pattern {
     /// The error says what is wrong with the expression.
     pub fn new(answer: Answer, source: &str) -> Result<Self, String> {
@@ -115,7 +121,7 @@ fn compiled(source: &str) -> Result<Regex, String> {
 }
 
 /// Everything that one plugin answers by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
     pub is_json: bool,
     pub patterns_metric: Expression,

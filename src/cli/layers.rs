@@ -146,7 +146,6 @@ impl<'a> Layers<'a> {
         }
     }
 
-    #[allow(dead_code)] // As above.
     /// The section of that name, a list of objects, each as `read` understands it; what is at fault
     /// in one hides nothing in the others.
     pub fn list<T>(

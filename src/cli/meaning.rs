@@ -11,14 +11,17 @@ use super::arrange::Arranged;
 use super::completions::Shell;
 use super::layers::{Found, Layers, Origin};
 use super::typed::{
-    Typed, TypedCheck, TypedCommand, TypedReplay, TypedRun, TypedSink, TypedStatus, TypedTransform,
+    Typed, TypedCheck, TypedCommand, TypedImportHerald, TypedReplay, TypedRun, TypedSink,
+    TypedStatus, TypedTransform,
 };
 use super::{CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, manual, typed};
-use crate::command::{replay, sink, status, transform};
+use crate::command::{import_herald, replay, sink, status, transform};
+use crate::config::agent_check::{self, Responder};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
 use crate::config::proxy::Proxies;
 use crate::config::quarantine::{self, Quarantine};
+use crate::config::raw::Fields;
 use crate::config::{self, Config, Listed, Mode, Occasion, Place, Sources, read_key_file, url};
 use crate::control::{Guard, Hosts, Places};
 use crate::document::Validation;
@@ -26,6 +29,7 @@ use crate::duration;
 use crate::logging;
 use crate::secret::Secret;
 use crate::small_file;
+use crate::tls::{ClientTls, TlsSettings};
 
 /// The list itself, as Leek passes it.
 const SUBSCRIPTIONS: &str = "LEEK_AGENT_SUBSCRIPTIONS";
@@ -139,6 +143,7 @@ impl Meaning<'_> {
             TypedCommand::Replay(replay) => self.replay(replay),
             TypedCommand::Status(status) => Some(self.status(&status)),
             TypedCommand::Consul(consul) => self.consul(consul),
+            TypedCommand::ImportHerald(import) => self.import_herald(import),
             TypedCommand::Man(_) => {
                 return Some(Outcome::Print(manual::page(&typed::described())));
             }
@@ -257,6 +262,16 @@ impl Meaning<'_> {
         Some(Command::Replay(replay::Options { config, files }))
     }
 
+    fn import_herald(&mut self, typed: TypedImportHerald) -> Option<Command> {
+        let Some(file) = typed.file else {
+            let fault = Fault::new("import-herald", "no file", "expected Herald's YAML file");
+            self.layers.report(Origin::Typed, &fault);
+            return None;
+        };
+        let file = file.into();
+        Some(Command::ImportHerald(import_herald::Options { file }))
+    }
+
     fn shell(&mut self, typed: Option<String>) -> Option<Shell> {
         let name = typed.as_deref().unwrap_or_default();
         let shell = Shell::named(name);
@@ -305,6 +320,7 @@ impl Meaning<'_> {
         let quarantine = self.quarantine();
         let api_url = self.api_url();
         let consul = self.consul_section();
+        let agent_check = self.agent_check();
         let list = self.list()?;
         let app_key = match leek.mode {
             Mode::Standalone => self.app_key(),
@@ -322,9 +338,25 @@ impl Meaning<'_> {
             quarantine,
             consul: consul?,
             occasion: self.occasion,
+            agent_check,
         };
         let config = config::load(&sources, &mut self.layers.config)?;
         Some((config, place?))
+    }
+
+    /// Where HAProxy may ask; faults are reported.
+    fn agent_check(&mut self) -> Vec<Responder> {
+        let ssl_cert_file = self.ssl_cert_file();
+        let open = |ca_file| {
+            ClientTls::open(&TlsSettings {
+                ca_file,
+                ssl_cert_file: ssl_cert_file.clone(),
+                ..TlsSettings::default()
+            })
+        };
+        let read = |fields: &mut Fields<'_>| agent_check::responder(fields, &open);
+        let responders = self.layers.list("agent_check", read);
+        responders.ok().flatten().unwrap_or_default()
     }
 
     fn ssl_cert_file(&self) -> Option<PathBuf> {

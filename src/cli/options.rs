@@ -27,7 +27,7 @@ pub struct OptionSpec {
 pub const DEFAULT_COMMAND: &str = "run";
 /// Every command that does something. One of several words stands below a group, `consul check` say,
 /// which does nothing by itself; what is above it is found by [`Path`].
-pub const COMMANDS: [&str; 20] = [
+pub const COMMANDS: [&str; 21] = [
     "run",
     "check",
     "transform",
@@ -46,12 +46,14 @@ pub const COMMANDS: [&str; 20] = [
     "consul members",
     "consul join",
     "consul force-leave",
+    "import-herald",
     "man",
     "completions",
 ];
 /// The commands behind which words of their own stand.
-const TAKES_WORDS: [&str; 11] = [
+const TAKES_WORDS: [&str; 12] = [
     "replay",
+    "import-herald",
     "completions",
     "consul check register",
     "consul check deregister",

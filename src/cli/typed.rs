@@ -85,6 +85,7 @@ pub enum TypedCommand {
     Replay(TypedReplay),
     Status(TypedStatus),
     Consul(consul::Typed),
+    ImportHerald(TypedImportHerald),
     Man(TypedMan),
     Completions(TypedCompletions),
 }
@@ -198,6 +199,16 @@ pub struct TypedStatus {
     /// print the whole state as JSON
     #[argh(switch)]
     pub json: bool,
+}
+
+/// Turn the configuration of Herald, an agent for HAProxy, into a section for the --config file, and
+/// print it.
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "import-herald")]
+pub struct TypedImportHerald {
+    /// herald's YAML file
+    #[argh(positional, arg_name = "FILE")]
+    pub file: Option<String>,
 }
 
 /// Print the manual page, for man(1).

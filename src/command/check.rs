@@ -77,6 +77,14 @@ pub fn describe(config: &Config, place: &Place) -> String {
             api_address(subscription)
         );
     }
+    for responder in &config.agent_check {
+        let names: Vec<&str> = responder
+            .plugins
+            .iter()
+            .map(|it| it.name.as_str())
+            .collect();
+        text += &format!("agent check {}: {}\n", responder.address, names.join(", "));
+    }
     text
 }
 

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod consul;
+pub mod import_herald;
 pub mod replay;
 pub mod sink;
 pub mod status;

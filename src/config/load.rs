@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::agent_check::Responder;
 use super::consul::Consul;
 use super::environment::{HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use super::fault::{Fault, Report};
@@ -43,6 +44,8 @@ pub struct Sources {
     pub occasion: Occasion,
     /// As what the agent stands in Consul, if it does.
     pub consul: Option<Consul>,
+    /// Checked already.
+    pub agent_check: Vec<Responder>,
 }
 
 /// When a configuration is read.
@@ -132,6 +135,7 @@ pub fn load(sources: &Sources, report: &mut Report) -> Option<Config> {
         mode: sources.leek.mode,
         shutdown_timeout: sources.shutdown_timeout,
         consul: sources.consul.clone(),
+        agent_check: sources.agent_check.clone(),
     })
 }
 

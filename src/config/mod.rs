@@ -47,6 +47,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// As what the agent stands in Consul, if it does.
     pub consul: Option<consul::Consul>,
+    /// Where HAProxy may ask, and what it is told.
+    pub agent_check: Vec<agent_check::Responder>,
 }
 
 /// Where the agent stands as Leek sees it.

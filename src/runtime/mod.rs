@@ -9,6 +9,7 @@ mod crew;
 mod listeners;
 mod orders;
 mod pauses;
+mod responders;
 mod tell;
 mod view;
 mod worker;
@@ -27,6 +28,8 @@ pub use self::listeners::Listeners;
 use self::listeners::Servers;
 use self::orders::Desk;
 use self::pauses::{Pauses, milliseconds};
+pub use self::responders::CheckListeners;
+use self::responders::Responders;
 use self::worker::{Attempt, Worker};
 use crate::cli::Recipe;
 use crate::clock::{self, Now};
@@ -127,6 +130,7 @@ struct Runtime {
     /// Which subscriptions were well when that was last told.
     told_well: Vec<(String, bool)>,
     servers: Servers,
+    responders: Responders,
     messenger: Messenger,
     desk: Desk,
     consul: Consul,
@@ -143,6 +147,7 @@ pub struct Order {
     pub settings: Settings,
     pub notifier: Notifier,
     pub listeners: Listeners,
+    pub checks: CheckListeners,
 }
 
 /// Consumes and delivers until told to stop. Logs how it went.
@@ -179,6 +184,7 @@ impl Runtime {
         Ok(Runtime {
             consul,
             servers: Servers::new(order.listeners, poll.registry())?,
+            responders: Responders::new(order.checks, poll.registry(), &bell, now)?,
             messenger,
             poll,
             bell,
@@ -249,7 +255,7 @@ impl Runtime {
                 log_wait,
                 self.notifier.deadline(),
             ])
-            .chain([self.servers.deadline(now)])
+            .chain([self.servers.deadline(now), self.responders.deadline(now)])
             .flatten()
             .min()
     }
@@ -258,7 +264,7 @@ impl Runtime {
         self.bell.arm();
         let now = clock::monotonic();
         // What came before the bell was armed has rung for nobody.
-        let is_late = self.take_notices(now) > 0;
+        let is_late = self.take_notices(now) > 0 || self.responders.has_news();
         let has_work = |worker: &mut Worker| worker.has_work(now);
         let timeout = match is_late || self.crew.iter_mut().any(has_work) {
             true => Some(Duration::ZERO),
@@ -283,6 +289,7 @@ impl Runtime {
     fn wake_sources(&mut self, events: &Events) {
         for event in events {
             self.servers.wake(event);
+            self.responders.wake(event);
             let worker = WorkerId::of(event.token());
             if let Some(worker) = worker.and_then(|id| self.crew.get_mut(id)) {
                 worker.wake_source();

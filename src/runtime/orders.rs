@@ -223,6 +223,8 @@ impl Runtime {
         let changes = self
             .crew
             .apply(&ready.config.subscriptions, self.shutdown_timeout, now);
+        self.responders
+            .apply(&ready.config.agent_check, self.poll.registry(), now);
         tell_changes(&changes);
         if ready.config.subscriptions.is_empty() {
             log::warn!("no subscriptions are left: nothing is consumed until one is added");

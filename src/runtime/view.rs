@@ -12,11 +12,14 @@ use crate::control::status::Status;
 use crate::logging::timestamp;
 
 impl Runtime {
-    /// Answers those who ask how the agent is, and does what they ask for.
+    /// Answers those who ask how the agent is, HAProxy among them, and does what they ask for.
     pub(super) fn answer(&mut self, now: Instant) {
         let mut servers = std::mem::take(&mut self.servers);
         let orders = servers.turn(self.poll.registry(), || self.status(now), now);
         self.servers = servers;
+        let status = self.responders.needs_status(now).then(|| self.status(now));
+        self.responders
+            .turn(self.poll.registry(), status.as_ref(), now);
         for (ticket, action) in orders {
             self.obey(ticket, action, now);
         }

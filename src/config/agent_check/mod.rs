@@ -20,7 +20,7 @@ use crate::secret::Secret;
 use crate::tls::{ClientTls, TlsError};
 
 /// One place that HAProxy asks at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Responder {
     pub address: SocketAddr,
     /// At least one; what they answer is combined.
@@ -28,7 +28,7 @@ pub struct Responder {
 }
 
 /// One source, and what its words mean.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plugin {
     pub name: String,
     pub source: Source,
@@ -37,7 +37,7 @@ pub struct Plugin {
 }
 
 /// Who is asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     Http(Http),
     /// A regular file.
@@ -50,7 +50,7 @@ pub enum Source {
 }
 
 /// What an http source is asked with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     /// Without user and password.
     pub url: String,
