@@ -672,6 +672,7 @@ fn the_examples_are_true() {
         ("/etc/leek-agent/subscriptions.json", &list),
         ("/etc/leek-agent/app.key", &key),
     ];
+    let haproxy = place("leek-agent.haproxy.example.json", &options);
     let config = place("leek-agent.example.json", &options);
     let outcome = start(&["check", "--config", config.to_str().expect("UTF-8")], &[]);
     let Ok(Outcome::Run(invocation)) = outcome else {
@@ -688,4 +689,17 @@ fn the_examples_are_true() {
         .collect();
     assert_eq!(names, ["packing-prod", "robots-staging", "welding-prod"]);
     assert_eq!(options.config.subscriptions[1].brokers.len(), 2);
+    let key = ("LEEK_AGENT_APP_KEY", "k");
+    let url = ("LEEK_AGENT_API_URL", "https://leek");
+    let words = ["check", "--config", haproxy.to_str().expect("UTF-8")];
+    let outcome = start(&words, &[key, url]);
+    let Ok(Outcome::Run(invocation)) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let Command::Check(options) = invocation.command else {
+        panic!("{:?}", invocation.command);
+    };
+    let plugins = options.config.agent_check[0].plugins.iter();
+    let names: Vec<&str> = plugins.map(|plugin| plugin.name.as_str()).collect();
+    assert_eq!(names, ["queue", "agent"]);
 }
