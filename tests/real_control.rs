@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::agent::{Agent, PAUSE_MS, SOON, Setup, subscription};
 use support::api::{Answer, FakeApi};
+use support::control::{Control, curl};
 use support::publisher::Publisher;
 use support::rabbitmq::{Vhost, free_port, shared};
 use support::wait::wait_until;
@@ -51,18 +52,15 @@ impl Site {
 
     /// What curl gets over the unix socket: status and body.
     fn get(&self, path: &str) -> (u16, String) {
-        let socket = self.socket().display().to_string();
-        curl(&["--unix-socket", &socket, &format!("http://localhost{path}")])
+        Control::of(&self.agent).get(path)
     }
 
     fn status(&self) -> Value {
-        serde_json::from_str(&self.get("/v1/status").1).expect("JSON")
+        Control::of(&self.agent).status()
     }
 
     fn events(&self, key: &str) -> u64 {
-        let status = self.status();
-        let count = &status["subscriptions"][0]["events"][key];
-        count.as_u64().expect("a count")
+        Control::of(&self.agent).events("shop-qa", key)
     }
 
     /// `leek-agent status` with these options.
@@ -83,18 +81,6 @@ impl Site {
         stream.set_read_timeout(deadline).expect("set");
         stream
     }
-}
-
-fn curl(args: &[&str]) -> (u16, String) {
-    let output = Command::new("curl")
-        .args(["--silent", "--max-time", "20", "--noproxy", "*"])
-        .args(["--write-out", "\n%{http_code}"])
-        .args(args)
-        .output()
-        .expect("curl is installed");
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    let (body, code) = text.rsplit_once('\n').expect("a status");
-    (code.parse().expect("a number"), body.to_owned())
 }
 
 fn text(output: &[u8]) -> String {

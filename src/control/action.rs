@@ -131,13 +131,14 @@ fn subscription(request: &Request) -> Result<Map<String, Value>, Refusal> {
         ("app_name", "x-leek-app-name"),
         ("org_name", "x-leek-org-name"),
     ] {
-        if let (None, Some(value)) = (keys.get(key), request.header(header)) {
+        let is_given = keys.get(key).is_some_and(|value| !value.is_null());
+        if let (false, Some(value)) = (is_given, request.header(header)) {
             keys.insert(key.to_owned(), value.into());
         }
     }
-    match keys.contains_key("app_name") {
-        true => Ok(keys),
-        false => Err(Refusal::HeadersMissing),
+    match keys.get("app_name").unwrap_or(&Value::Null) {
+        Value::Null => Err(Refusal::HeadersMissing),
+        _ => Ok(keys),
     }
 }
 

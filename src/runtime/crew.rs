@@ -152,8 +152,12 @@ impl Crew {
     }
 
     /// When `fill` is to be called again.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.seats.iter().filter_map(|seat| seat.retry_at).min()
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let due = |seat: &Seat| match seat.is_done(now) {
+            true => Some(now),
+            false => seat.retry_at,
+        };
+        self.seats.iter().filter_map(due).min()
     }
 }
 
@@ -240,11 +244,14 @@ impl Seat {
         }
     }
 
+    /// Its worker was to end and has ended.
+    fn is_done(&self, now: Instant) -> bool {
+        let worker = self.worker.as_ref().map(|(_, worker)| worker);
+        worker.is_some_and(|worker| worker.is_ending() && worker.is_over(now))
+    }
+
     fn let_go(&mut self, now: Instant) {
-        if self
-            .worker
-            .as_ref()
-            .is_some_and(|(_, worker)| worker.is_ending() && worker.is_over(now))
+        if self.is_done(now)
             && let Some((_, mut worker)) = self.worker.take()
         {
             worker.abandon();

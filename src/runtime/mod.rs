@@ -232,29 +232,26 @@ impl Runtime {
         self.take_signals(now);
         self.take_notices(now);
         self.pass_deadline(now);
+        self.relieve(now);
         let share = TURN / u32::try_from(self.crew.len()).unwrap_or(u32::MAX).max(1);
         let workers = self.crew.iter_mut();
         let worker_waits: Vec<_> = workers.map(|worker| worker.turn(share)).collect();
-        self.relieve(now);
         self.tell_started();
         self.tell_health();
         self.notifier.handle_timeout(now);
         self.answer(now);
-        let end = self.end_at.filter(|_| self.phase != Phase::Stopping);
+        let (end, crew) = match self.phase {
+            Phase::Stopping => (None, None),
+            Phase::Starting | Phase::Running => (self.end_at, self.crew.deadline(now)),
+        };
         if self.how_it_ends(now).is_some() {
             self.consul.leave(now);
         }
-        let consul_wait = self.consul.turn(self.crew.iter(), now);
-        let log_wait = logging::flush(now);
+        let consul = self.consul.turn(self.crew.iter(), now);
+        let log = logging::flush(now);
         worker_waits
             .into_iter()
-            .chain([
-                end,
-                self.crew.deadline(),
-                consul_wait,
-                log_wait,
-                self.notifier.deadline(),
-            ])
+            .chain([end, crew, consul, log, self.notifier.deadline()])
             .chain([self.servers.deadline(now), self.responders.deadline(now)])
             .flatten()
             .min()

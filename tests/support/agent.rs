@@ -376,9 +376,15 @@ impl Agent {
     /// Asks it to stop, expects exit 0, and gives the balanced ledger of its one subscription.
     #[track_caller]
     pub fn stop(&mut self) -> Ledger {
+        self.end();
+        self.ledger("shop-qa")
+    }
+
+    /// Stops it in order, whatever its subscriptions are called.
+    #[track_caller]
+    pub fn end(&mut self) {
         self.sigterm();
         assert_eq!(self.wait_exit(SOON), 0, "exit code after SIGTERM");
-        self.ledger("shop-qa")
     }
 
     /// The ledger that it printed at its end for `subscription`, which must balance.

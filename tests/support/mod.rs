@@ -13,6 +13,7 @@ pub mod booted;
 pub mod celery;
 pub mod certs;
 pub mod consul;
+pub mod control;
 pub mod cron;
 pub mod dead_dns;
 pub mod disk;
