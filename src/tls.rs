@@ -4,6 +4,7 @@
 //! Files are read once, when a [`ClientConfig`] is made; no socket is touched here.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,6 +104,8 @@ impl std::error::Error for TlsError {}
 #[derive(Clone)]
 pub struct ClientTls {
     settings: TlsSettings,
+    /// Of what the files of the settings said.
+    fingerprint: u64,
     config: Arc<ClientConfig>,
 }
 
@@ -111,6 +114,7 @@ impl ClientTls {
     pub fn open(settings: &TlsSettings) -> Result<Self, TlsError> {
         Ok(ClientTls {
             settings: settings.clone(),
+            fingerprint: fingerprint(settings),
             config: client_config(settings)?,
         })
     }
@@ -131,11 +135,25 @@ impl ClientTls {
     }
 }
 
-/// Same settings, same thing: the files are read once.
+/// Same settings and same files, same thing: a certificate that was renewed in its place is another.
 impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
-        self.settings == other.settings
+        self.settings == other.settings && self.fingerprint == other.fingerprint
     }
+}
+
+fn fingerprint(settings: &TlsSettings) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let files = [
+        &settings.ca_file,
+        &settings.cert_file,
+        &settings.key_file,
+        &settings.ssl_cert_file,
+    ];
+    for path in files.into_iter().flatten() {
+        small_file::read(path).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 impl fmt::Debug for ClientTls {

@@ -244,8 +244,11 @@ fn what_is_added_is_verified_first_written_safely_and_consumed() {
     let vhost = second.url().rsplit_once('/').expect("a vhost").1.to_owned();
     let wrong_password = shared().url_as(USER, "wrong", &vhost);
     let nobody = format!("amqp://u:p@127.0.0.1:{}/", free_port());
+    let redis = Redis::start_with("requirepass carrot");
+    let no_password = redis.url().replace(":carrot@", "");
     for (change, code) in [
         (json!({"broker": wrong_password}), "401004"),
+        (json!({"broker": no_password}), "401004"),
         (json!({"broker": nobody}), "503002"),
         (json!({"app_name": "shop"}), "412002"),
         (json!({"prefetch_count": 7}), "422001"),

@@ -55,6 +55,21 @@ fn converse(client: &mut ClientConnection, server: &mut ServerConnection) -> Res
     Ok(())
 }
 
+/// What a reload goes by: a broker is left alone unless something about it is another.
+#[test]
+fn a_certificate_renewed_in_its_place_is_another() {
+    let [first, second] = ["one", "two"].map(Authority::new);
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    let open = |from: &Authority| {
+        fs::copy(from.ca(), &ca).expect("copied");
+        ClientTls::open(&trusting(ca.clone())).expect("a certificate")
+    };
+    let before = open(&first);
+    assert_eq!(before, open(&first));
+    assert_ne!(before, open(&second));
+}
+
 /// What a technician reads of a handshake with `host`, or "ok".
 fn told(settings: &TlsSettings, host: &str, mut server: ServerConnection) -> String {
     let tls = ClientTls::open(settings).expect("files");
