@@ -9,7 +9,7 @@ use super::environment::{HEADER_EXPECTED, is_header_text};
 use super::fault::{kind, quoted, shown};
 use super::raw::{Faulty, Fields, Read};
 use super::{read_key_file, tls, url};
-use crate::consul::definition::{self, Check, Means, Refusal, Service};
+use crate::consul::definition::{self, Check, Means, Refusal, SUBSCRIPTION_PREFIX, Service};
 use crate::duration;
 use crate::nearest::nearest;
 use crate::secret::Secret;
@@ -91,7 +91,7 @@ pub fn read(fields: &mut Fields<'_>, given: &Given<'_>) -> Result<Consul, Faulty
     let ttl = time(fields, "ttl");
     let critical_after = time(fields, "critical_after");
     let after = deregister_after(fields);
-    let checks = checks(fields);
+    let checks = checks(fields, service.as_ref().ok());
     let ttl = match ttl? {
         Some(ttl) if ttl < TTL_MIN => {
             return Err(fields.fault("ttl", format!("{ttl:?}"), "expected 5s or more"));
@@ -213,7 +213,7 @@ fn meta(inner: &mut Fields<'_>) -> Result<Vec<(String, String)>, Faulty> {
     Ok(meta)
 }
 
-fn checks(fields: &mut Fields<'_>) -> Result<Vec<Check>, Faulty> {
+fn checks(fields: &mut Fields<'_>, service: Option<&Service>) -> Result<Vec<Check>, Faulty> {
     let list = match fields.get("checks") {
         None => return Ok(Vec::new()),
         Some(Value::Array(list)) => list,
@@ -231,15 +231,24 @@ fn checks(fields: &mut Fields<'_>) -> Result<Vec<Check>, Faulty> {
         let mut inner = Fields::new(fields.place_of(&place), keys);
         let check = check(&mut inner);
         if let Ok(check) = &check
-            && checks.iter().any(|known| known.id == check.id)
+            && let Some(expected) = holder(&check.id, service, &checks)
         {
-            let expected = "expected an id of its own, by default its name";
             inner.fault("id", quoted(&check.id), expected);
         }
         fields.faults.append(&mut inner.faults);
         checks.extend(check);
     }
     Ok(checks)
+}
+
+/// Who has that id already.
+fn holder(id: &str, service: Option<&Service>, checks: &[Check]) -> Option<&'static str> {
+    let is_own = service.is_some_and(|service| service.id == id);
+    if is_own || id.starts_with(SUBSCRIPTION_PREFIX) {
+        return Some("expected another id: a check of the agent's own has it");
+    }
+    let is_taken = checks.iter().any(|known| known.id == id);
+    is_taken.then_some("expected an id of its own, by default its name")
 }
 
 fn check(inner: &mut Fields<'_>) -> Result<Check, Faulty> {

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+/// The ids of the checks of subscriptions begin with it.
+pub const SUBSCRIPTION_PREFIX: &str = "leek-agent:";
+
 /// What a check looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::definition::{Check, Kind, Service, State};
+use super::definition::{Check, Kind, SUBSCRIPTION_PREFIX, Service, State};
 use super::health::{Vitals, Watch};
 use super::request::{Answer, Request};
 use crate::pipeline::backoff::Backoff;
@@ -185,7 +185,7 @@ impl Registration {
         match self.entries.iter().position(is_it) {
             Some(found) => self.entries.swap(found, place),
             None => {
-                let id = format!("leek-agent:{name}");
+                let id = format!("{SUBSCRIPTION_PREFIX}{name}");
                 self.unwanted.retain(|unwanted| *unwanted != id);
                 let entry = Entry {
                     check: renewed(&self.settings, &id, &format!("leek-agent {name}")),

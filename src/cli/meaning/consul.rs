@@ -270,7 +270,6 @@ impl Meaning<'_> {
 
     /// `Some(None)`: nothing was said of a check.
     fn kind(&mut self, words: Words) -> Option<Option<Kind>> {
-        let faults = (self.layers.usage.clone(), self.layers.config.clone());
         let means = Means {
             ttl: self.duration("ttl", words.ttl),
             http: self.layers.text("http", words.http).map(|found| found.text),
@@ -284,7 +283,7 @@ impl Meaning<'_> {
             interval: self.duration("interval", words.interval),
         };
         // What could not be read must not count as not said.
-        if faults != (self.layers.usage.clone(), self.layers.config.clone()) {
+        if !self.layers.usage.is_empty() || !self.layers.config.is_empty() {
             return None;
         }
         means.kind().map_err(|refusal| self.refused(&refusal)).ok()
