@@ -63,9 +63,28 @@ fn list(entries: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     const LIST: &str = "\u{feff}[ {\"app_env\":\"qa\",   \"app_name\": \"shop\"},\n\n{\"app_name\": \"till\", \"app_env\": \"qa\", \"note\": [1,\n 2]}]";
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_strange(text in "[\\[\\]{}\",:a-z0-9\\\\ ]{0,60}") {
+            let new = keys(json!({"app_name": "a", "app_env": "b"}));
+            let _ = (added(&text, &new), removed(&text, "a-b"));
+        }
+
+        #[test]
+        fn what_is_added_can_be_removed_again(numbers in proptest::collection::vec(any::<i32>(), 0..5)) {
+            let list = json!(numbers).to_string();
+            let new = keys(json!({"app_name": "a", "app_env": "b"}));
+            let longer = added(&list, &new).expect("a list");
+            let again = removed(&longer, "a-b").expect("there");
+            let read: Vec<i32> = serde_json::from_str(&again).expect("a list");
+            prop_assert_eq!(read, numbers);
+        }
+    }
 
     fn keys(value: Value) -> Map<String, Value> {
         value.as_object().expect("an object").clone()
