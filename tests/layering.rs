@@ -18,6 +18,7 @@ struct Rule {
 
 const CORE: &[&str] = &[
     "agent_check",
+    "herald",
     "pipeline",
     "document",
     "python",

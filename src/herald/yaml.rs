@@ -250,18 +250,22 @@ fn entry<'a>(line: &Line<'a>) -> Read<Option<(String, &'a str)>> {
         let rest = &line.text[at + c.len_utf8()..];
         let is_end = rest.is_empty() || rest.starts_with(' ');
         if c == ':' && is_end && scan.quote.is_none() && scan.brackets == 0 {
-            let key = match inline(line, line.text[..at].trim_end())? {
-                Value::String(key) => key,
-                Value::Array(_) | Value::Object(_) => {
-                    return Err(line.fault("expected a text as the key"));
-                }
-                _ => line.text[..at].trim_end().to_owned(),
-            };
+            let written = line.text[..at].trim_end();
+            let key = key(line, inline(line, written)?, written)?;
             return Ok(Some((key, rest.trim_start())));
         }
         scan.step(c, rest);
     }
     Ok(None)
+}
+
+/// A number stays as it is written; PyYAML has other keys that are no texts, and we have not.
+fn key(line: &Line<'_>, value: Value, written: &str) -> Read<String> {
+    match value {
+        Value::String(key) => Ok(key),
+        Value::Number(_) => Ok(written.to_owned()),
+        _ => Err(line.fault("expected a text as the key")),
+    }
 }
 
 // ── Values on one line ─────────────────────────────────────────────────────────────────────────
@@ -321,15 +325,9 @@ impl<'a> Flow<'a> {
                 return Ok(Value::Object(members));
             }
             let before = self.rest.trim_start();
-            let key = match self.value(depth + 1, &[':', ',', '}'])? {
-                Value::String(key) => key,
-                Value::Array(_) | Value::Object(_) => {
-                    return Err(self.line.fault("expected a text as the key"));
-                }
-                _ => before[..before.len() - self.rest.len()]
-                    .trim_end()
-                    .to_owned(),
-            };
+            let value = self.value(depth + 1, &[':', ',', '}'])?;
+            let written = before[..before.len() - self.rest.len()].trim_end();
+            let key = key(self.line, value, written)?;
             if !self.takes(':') {
                 return Err(self.line.fault("expected : behind a key"));
             }
@@ -400,6 +398,9 @@ impl<'a> Flow<'a> {
 /// What PyYAML makes of a text without quotes.
 fn scalar(line: &Line<'_>, text: &str) -> Read<Value> {
     if text.starts_with(|c: char| "&*!|>%@`?".contains(c)) || text.contains(": ") {
+        return Err(line.fault("expected quotes around it, since YAML reads its signs otherwise"));
+    }
+    if text == "-" || text.starts_with("- ") || text.ends_with(':') {
         return Err(line.fault("expected quotes around it, since YAML reads its signs otherwise"));
     }
     if text.starts_with([',', ']', '}']) {
@@ -580,6 +581,10 @@ mod tests {
         refused("a: &x 1", 1, "expected quotes");
         refused("a: *x", 1, "expected quotes");
         refused("a: b: c", 1, "expected quotes");
+        refused("a: - b", 1, "expected quotes");
+        refused("yes: 1", 1, "a text as the key");
+        refused("{~: 1}", 1, "a text as the key");
+        refused(": 1", 1, "a text as the key");
         refused("a: 'x\n  y'", 1, "the other quote");
         refused("a: \"\\x41\"", 1, "means itself");
         refused("a: x\n  y", 2, "expected the indentation");

@@ -1,4 +1,4 @@
-//! Expressions and what they come to: those with a value were worked out by Python.
+//! Expressions and what they come to: as in Python, but for whole numbers beyond 64 bits.
 
 use proptest::prelude::*;
 
