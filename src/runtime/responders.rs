@@ -21,7 +21,7 @@ use crate::poller::Poller;
 use crate::responder::{CONNECTIONS, Line, Responder};
 use crate::source::bell::Bell;
 
-/// Above all other tokens.
+/// Between the tokens of the control interface and those of the sources.
 const FIRST: usize = 1 << 21;
 
 /// What listens for HAProxy, before there is a loop.

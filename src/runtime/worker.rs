@@ -8,20 +8,18 @@ use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
+mod life;
+mod seen;
+
+use self::life::Life;
+use self::seen::Seen;
 use super::Reporter;
 use super::tell::{tell, tell_ledger, tell_ready};
 use crate::clock;
 use crate::config::Subscription;
-use crate::consul::health::Vitals;
-use crate::control::status::{
-    BatchStatus, Buffer, Events, QuarantineStatus, RateStatus, SideStatus, SpoolStatus,
-    SubscriptionStatus, Uploads,
-};
-use crate::control::traffic::Traffic;
 use crate::delivery::{Delivery, Epoch, Guarantee, Payload};
 use crate::pipeline::batch::BatchId;
 use crate::pipeline::report::Report;
-use crate::pipeline::verdict::Verdict;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::source::{Event, Message, News, Purpose, Source, Ties};
 use crate::store::{self, Disk};
@@ -52,31 +50,6 @@ pub enum Attempt {
     Failed,
 }
 
-/// What connections get for an orderly close after the time for a stop is over.
-const CLOSE_GRACE: Duration = Duration::from_secs(1);
-
-/// What a spool gets for what could not be delivered in time: at the worst a ring of 256 MB, which a
-/// slow card takes in that time only in part; what is more is dropped and counted.
-const SAVE_GRACE: Duration = Duration::from_secs(5);
-
-/// How far a worker is from its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Working,
-    /// Until then uploads may finish.
-    Stopping {
-        until: Instant,
-    },
-    /// Until then the spool may write what was not delivered.
-    Saving {
-        until: Instant,
-    },
-    /// Until then the connection may close.
-    Closing {
-        until: Instant,
-    },
-}
-
 /// See the module's text.
 pub struct Worker {
     subscription: Subscription,
@@ -96,29 +69,6 @@ pub struct Worker {
     stopped: bool,
     /// For those who look.
     seen: Seen,
-}
-
-/// What a status shows that the pipeline need not know.
-#[derive(Default)]
-struct Seen {
-    /// The broker of the list that was tried last.
-    broker: usize,
-    broker_error: Option<String>,
-    api_error: Option<String>,
-    traffic: Traffic,
-    /// Posts that are not answered: their batch, their bytes, and when they began.
-    posts: Vec<(u64, usize, Instant)>,
-}
-
-impl Seen {
-    /// The post of that batch was answered.
-    fn answered(&mut self, id: u64, verdict: &Verdict, now: Instant) {
-        if let Some(place) = self.posts.iter().position(|(post, ..)| *post == id) {
-            let (_, bytes, began) = self.posts.swap_remove(place);
-            let took = now.saturating_duration_since(began);
-            self.traffic.posted(verdict, bytes, took);
-        }
-    }
 }
 
 impl Worker {
@@ -187,65 +137,6 @@ impl Worker {
         self.pipeline.is_paused()
     }
 
-    /// Stops consuming and delivers what is here, for at most `timeout`.
-    pub fn stop(&mut self, timeout: Duration, now: Instant) {
-        if self.life == Life::Working {
-            self.input(Input::Stop, now);
-            self.life = Life::Stopping {
-                until: now + timeout,
-            };
-        }
-    }
-
-    /// No further wait for anything.
-    pub fn end_at_once(&mut self, now: Instant) {
-        self.life = Life::Closing { until: now };
-    }
-
-    /// Told to stop.
-    pub fn is_ending(&self) -> bool {
-        self.life != Life::Working
-    }
-
-    /// Everything is closed, or should have been by now.
-    pub fn is_over(&self, now: Instant) -> bool {
-        self.stopped || matches!(self.life, Life::Closing { until } if now >= until)
-    }
-
-    /// Gives the connection up, whatever it is doing.
-    pub fn abandon(&mut self) {
-        self.source.abandon();
-    }
-
-    fn pass_deadlines(&mut self, now: Instant) {
-        match self.life {
-            Life::Stopping { until } if now >= until => {
-                self.input(Input::GiveUp, now);
-                self.life = Life::Saving {
-                    until: now + SAVE_GRACE,
-                };
-                self.pass_deadlines(now);
-            }
-            Life::Saving { until } if now >= until || !self.pipeline.is_saving() => {
-                self.input(Input::GiveUp, now);
-                self.life = Life::Closing {
-                    until: now + CLOSE_GRACE,
-                };
-            }
-            _ => {}
-        }
-    }
-
-    /// When the next part of its end is due.
-    fn life_deadline(&self, now: Instant) -> Option<Instant> {
-        match self.life {
-            Life::Working => None,
-            Life::Stopping { until } | Life::Saving { until } | Life::Closing { until } => {
-                Some(until).filter(|until| *until > now)
-            }
-        }
-    }
-
     pub fn is_well(&self) -> bool {
         self.pipeline.is_well()
     }
@@ -261,103 +152,6 @@ impl Worker {
             self.pipeline.pending_events(),
             self.pipeline.spooled_events(),
         );
-    }
-
-    /// How it is, in a few figures.
-    pub fn vitals(&self) -> Vitals {
-        let (used, size) = (self.pipeline.ring_used(), self.subscription.buffer_bytes);
-        let percent = used.saturating_mul(100) / size.max(1);
-        Vitals {
-            is_consuming: self.pipeline.is_consuming(),
-            is_api_well: self.pipeline.is_api_well(),
-            is_paused: self.is_paused(),
-            buffer_percent: u8::try_from(percent).unwrap_or(u8::MAX),
-        }
-    }
-
-    /// A line for each side that is not well.
-    pub fn complaints(&self) -> impl Iterator<Item = String> + use<> {
-        let status = self.status();
-        let sides = [("broker", status.broker), ("api", status.api)];
-        sides.into_iter().filter_map(|(name, side)| {
-            let reason = side.reason?;
-            Some(format!("{name} {}: {reason}", side.address))
-        })
-    }
-
-    /// Everything that is shown of it.
-    pub fn status(&self) -> SubscriptionStatus {
-        let (ledger, seen) = (self.pipeline.ledger(), &self.seen);
-        let (documents, bytes) = self.pipeline.open_batch();
-        let traffic = &seen.traffic;
-        let broker = self.subscription.brokers[seen.broker].to_string();
-        SubscriptionStatus {
-            name: self.name().to_owned(),
-            state: self.state(),
-            broker: SideStatus::new(broker, self.broker_reason()),
-            api: SideStatus::new(self.subscription.api_url.clone(), self.api_reason()),
-            events: Events::of(ledger, self.pipeline.pending_events()),
-            buffer: Buffer {
-                used_bytes: self.pipeline.ring_used(),
-                size_bytes: self.subscription.buffer_bytes,
-            },
-            batch: BatchStatus {
-                documents,
-                bytes,
-                max_bytes: self.subscription.batch.max_bytes,
-            },
-            uploads: Uploads {
-                in_flight: seen.posts.len(),
-                at_most: self.subscription.concurrency_pool_size,
-                posts: traffic.posts.iter().sum(),
-                stored: traffic.posts[0],
-                bytes: traffic.bytes,
-                connects: traffic.connects,
-                traffic: traffic.clone(),
-            },
-            quarantine: QuarantineStatus {
-                lost: ledger.quarantine_lost,
-                evicted: ledger.quarantine_evicted,
-            },
-            spool: self.subscription.spool.as_ref().map(|_| SpoolStatus {
-                events: self.pipeline.spooled_events(),
-                bytes_written: ledger.spool_bytes_written,
-                torn_bytes: ledger.spool_torn_bytes,
-            }),
-            rate: RateStatus::of(traffic),
-        }
-    }
-
-    fn state(&self) -> &'static str {
-        match self.life {
-            Life::Working if self.is_paused() => "paused",
-            Life::Working => "running",
-            _ => "stopping",
-        }
-    }
-
-    /// Why the broker does not deliver, where it does not.
-    fn broker_reason(&self) -> Option<String> {
-        if self.is_paused() {
-            return Some("paused: nothing is consumed until it is resumed".to_owned());
-        }
-        if self.pipeline.is_consuming() {
-            return None;
-        }
-        if self.pipeline.is_connected() {
-            return Some("connected: waits until the API is well".to_owned());
-        }
-        let error = self.seen.broker_error.clone();
-        Some(error.unwrap_or_else(|| "not connected yet".to_owned()))
-    }
-
-    /// Why the API takes nothing, where it does not.
-    fn api_reason(&self) -> Option<String> {
-        if self.pipeline.is_api_well() {
-            return None;
-        }
-        let error = self.seen.api_error.clone();
-        Some(error.unwrap_or_else(|| "no answer yet".to_owned()))
     }
 
     pub fn input(&mut self, input: Input, now: Instant) {
