@@ -1,115 +1,252 @@
-//! The agent's page in a real browser: what a technician sees on a phone.
+//! The agent's page in a real browser: what a technician sees and does on a phone.
 //!
-//! `LEEK_AGENT_TEST_SHOTS=FOLDER` keeps pictures of it, light and dark.
+//! `LEEK_AGENT_TEST_SHOTS=FOLDER` keeps pictures of it.
 
 mod support;
 
-use std::path::Path;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::agent::{Agent, SOON, Setup, subscription, with};
 use support::api::{Answer, FakeApi};
 use support::publisher::Publisher;
-use support::rabbitmq::{free_port, shared};
-use support::wait::{poll, wait_until};
+use support::rabbitmq::{Vhost, free_port, shared};
+use support::wait::wait_until;
+use support::webdriver::{Browser, Theme};
 
-/// Chromium on this page, in the size of a phone.
-fn browse(url: &str, options: &[&str]) -> Output {
-    let home = tempfile::tempdir().expect("a folder");
-    Command::new("chromium")
-        .env("HOME", home.path())
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-        ])
-        .args(["--no-first-run", "--no-proxy-server", "--hide-scrollbars"])
-        .args(["--window-size=400,1100", "--virtual-time-budget=4000"])
-        .arg(format!("--user-data-dir={}", home.path().display()))
-        .args(options)
-        .arg(url)
-        .output()
-        .expect("chromium is installed")
+const TOKEN: &str = "open-sesame";
+const SCRIPT: &str = "<script>document.title = 'taken over'</script><img src=x onerror=\"document.title = 'taken over'\">";
+/// A phone's.
+const WIDTH: u32 = 390;
+const HEIGHT: u32 = 844;
+
+/// An agent that can be asked on a port, and controlled by whoever knows the token.
+struct Site {
+    vhost: Vhost<'static>,
+    api: FakeApi,
+    agent: Agent,
+    url: String,
 }
 
-/// The page once its script has asked and shown.
-fn dom(url: &str) -> String {
-    let shown = poll(Duration::from_secs(90), || {
-        let output = browse(url, &["--dump-dom"]);
-        let dom = String::from_utf8_lossy(&output.stdout).into_owned();
-        dom.contains("<section>").then_some(dom)
-    });
-    shown.expect("a browser shows it")
-}
+impl Site {
+    /// With the subscription shop-qa and further ones.
+    fn start(name: &str, further: impl Fn(&Value) -> Vec<Value>) -> Site {
+        let vhost = shared().vhost(name);
+        let api = FakeApi::start();
+        let shop = subscription(&vhost.url(), &api.url());
+        let subscriptions = [vec![shop.clone()], further(&shop)].concat();
+        let listen = format!("127.0.0.1:{}", free_port());
+        let agent = Setup::new(&subscriptions)
+            .args(&["--listen", &listen, "--control-token", TOKEN])
+            .args(&["--control-socket", "FOLDER/control"])
+            .start();
+        agent.wait_started();
+        let url = format!("http://{listen}/");
+        Site {
+            vhost,
+            api,
+            agent,
+            url,
+        }
+    }
 
-fn keep_pictures(url: &str) {
-    let Some(folder) = std::env::var_os("LEEK_AGENT_TEST_SHOTS") else {
-        return;
-    };
-    for (name, options) in [("light", &[][..]), ("dark", &["--force-dark-mode"])] {
-        let file = Path::new(&folder).join(format!("{name}.png"));
-        let shot = format!("--screenshot={}", file.display());
-        browse(url, &[&[shot.as_str()], options].concat());
+    fn state(&self, name: &str) -> Option<String> {
+        let socket = self.agent.folder().join("control");
+        let output = Command::new(env!("CARGO_BIN_EXE_leek-agent"))
+            .env_clear()
+            .args(["status", "--json", "--control-socket"])
+            .arg(socket)
+            .output()
+            .expect("started");
+        let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let mut all = status["subscriptions"].as_array().expect("a list").iter();
+        let one = all.find(|one| one["name"] == name)?;
+        one["state"].as_str().map(str::to_owned)
+    }
+
+    #[track_caller]
+    fn wait_state(&self, name: &str, state: Option<&str>) {
+        wait_until(SOON, &format!("{name} is {state:?}"), || {
+            self.state(name).as_deref() == state
+        });
+    }
+
+    /// Opens the page and shows the token.
+    fn enter(&self, browser: &Browser) {
+        browser.open(&self.url);
+        browser.click("#enter summary");
+        browser.write("#enter input", TOKEN);
+        browser.click("#enter button");
+        browser.wait_text("section button", "Pause");
     }
 }
 
-/// One subscription that is well, and one whose API answers with a script.
-fn agent(port: u16) -> (Agent, FakeApi, FakeApi) {
-    let vhost = shared().vhost("page");
-    let (good, bad) = (FakeApi::start(), FakeApi::start());
-    let script = "<script>document.title = 'taken over'</script><img src=x onerror=alert(1)>";
-    bad.health(Answer::Raw {
-        status: 503,
-        header: ("content-type", "text/plain".to_owned()),
-        body: script.to_owned(),
-    });
-    let well = subscription(&vhost.url(), &good.url());
-    let unwell = with(
-        subscription(&vhost.url(), &bad.url()),
-        &json!({"app_name": "till", "queue": "another"}),
-    );
-    let listen = format!("127.0.0.1:{port}");
-    let agent = Setup::new(&[well, unwell])
-        .args(&["--listen", &listen])
-        .start();
-    agent.wait_started();
-    Publisher::open(&vhost.url()).send(0, 1234);
-    good.wait_ids(SOON, 1234);
-    (agent, good, bad)
+fn keep_picture(browser: &Browser, name: &str) {
+    if let Some(folder) = std::env::var_os("LEEK_AGENT_TEST_SHOTS") {
+        browser.picture(&PathBuf::from(folder).join(format!("{name}.png")));
+    }
 }
+
+/// Everything that changes something.
+const CONTROLS: &str = "#all button, section button, #add, #leave";
 
 #[test]
 fn the_page_shows_each_subscription_and_what_is_wrong() {
-    let port = free_port();
-    let (mut agent, _good, _bad) = agent(port);
-    let url = format!("http://127.0.0.1:{port}/");
-    let dom = dom(&url);
-    keep_pictures(&url);
-    assert!(
-        dom.contains("<title>1/2 well – leek-agent</title>"),
-        "{dom}"
-    );
-    for shown in [
-        "<h2>shop-qa</h2>",
-        "<h2>till-qa</h2>",
-        "broker consuming",
-        "API well",
-        "API down",
-        "<dd>1,234</dd>",
-        // As text, and not as what it says.
-        "&lt;script&gt;document.title",
-        "delivered: up to ",
-        "nothing delivered",
-        "connected: waits until the API is well",
+    let bad = FakeApi::start();
+    bad.health(Answer::Raw {
+        status: 503,
+        header: ("content-type", "text/plain".to_owned()),
+        body: SCRIPT.to_owned(),
+    });
+    let site = Site::start("page", |shop| {
+        let changes = json!({"app_name": "till", "queue": "another", "api_url": bad.url()});
+        vec![with(shop.clone(), &changes)]
+    });
+    Publisher::open(&site.vhost.url()).send(0, 1234);
+    site.api.wait_ids(SOON, 1234);
+    for (theme, name, width) in [
+        (Theme::Light, "light", WIDTH),
+        (Theme::Dark, "dark", WIDTH),
+        (Theme::Light, "wide", 1200),
     ] {
-        assert!(dom.contains(shown), "{shown}: {dom}");
+        let browser = Browser::start(theme, width, HEIGHT);
+        browser.open(&site.url);
+        for shown in [
+            "shop-qa",
+            "till-qa",
+            "broker consuming",
+            "API well",
+            "API down",
+            "1,234",
+            "0 documents",
+            "0 % of 1.0 MB",
+            "delivered: up to ",
+            "nothing delivered",
+            "connected: waits until the API is well",
+            // As text, and not as what it says.
+            "<script>document.title",
+        ] {
+            browser.wait_text("main", shown);
+        }
+        assert_eq!(browser.value("document.title"), "1/2 well – leek-agent");
+        assert_eq!(browser.text(CONTROLS), "", "a reader changes nothing");
+        let overflow = browser.value("document.documentElement.scrollWidth - innerWidth");
+        assert_eq!(overflow, 0, "nothing is wider than the window");
+        assert_ne!(
+            browser.value("document.querySelectorAll('rect').length"),
+            0,
+            "a plot"
+        );
+        keep_picture(&browser, name);
     }
-    assert!(dom.contains("<rect "), "no plot: {dom}");
-    wait_until(SOON, "the agent stops", || {
-        agent.sigterm();
-        !agent.runs()
+}
+
+#[test]
+fn who_knows_the_token_pauses_and_resumes() {
+    let site = Site::start("page-token", |_| Vec::new());
+    let browser = Browser::start(Theme::Light, WIDTH, HEIGHT);
+    browser.open(&site.url);
+    browser.click("#enter summary");
+    browser.write("#enter input", "guessed");
+    browser.click("#enter button");
+    browser.wait_text("#said", "not the control token of this agent");
+    assert_eq!(browser.text(CONTROLS), "");
+    keep_picture(&browser, "token");
+
+    site.enter(&browser);
+    assert_eq!(browser.text("#enter"), "", "no need to show it again");
+    assert_eq!(
+        browser.value("localStorage.length"),
+        0,
+        "it is kept in the tab alone"
+    );
+    browser.click("section button");
+    browser.wait_text("#said", "paused: shop-qa");
+    site.wait_state("shop-qa", Some("paused"));
+    browser.wait_text("main", "It takes nothing until it is resumed");
+    keep_picture(&browser, "paused");
+    // What has the keyboard's focus keeps it while the page is drawn anew, and is enough to go on.
+    let focus = "document.activeElement.getAttribute('aria-label')";
+    assert_eq!(browser.value(focus), "Resume shop-qa");
+    browser.value("ask()");
+    assert_eq!(browser.value(focus), "Resume shop-qa");
+    browser.write("section button", "\u{e007}");
+    browser.wait_text("#said", "resumed: shop-qa");
+    site.wait_state("shop-qa", Some("running"));
+    browser.click("#pause");
+    site.wait_state("shop-qa", Some("paused"));
+    browser.wait_text("#all", "Resume all");
+    browser.click("#resume");
+    site.wait_state("shop-qa", Some("running"));
+    browser.wait_text("#said", "resumed: shop-qa");
+    browser.click("#reload");
+    browser.wait_text("#said", "applied: 1 unchanged");
+
+    browser.click("#leave button");
+    wait_until(SOON, "no buttons", || browser.text(CONTROLS).is_empty());
+}
+
+#[test]
+fn subscriptions_are_added_and_removed_in_a_form() {
+    let site = Site::start("page-form", |_| Vec::new());
+    let browser = Browser::start(Theme::Light, WIDTH, HEIGHT);
+    site.enter(&browser);
+    browser.click("#add summary");
+    let heights = "[...document.querySelectorAll('button, input, summary')].filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().height)";
+    let heights = browser.value(heights);
+    let heights = heights
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_f64);
+    let lowest = heights.fold(f64::INFINITY, f64::min);
+    assert!(lowest >= 44.0, "a finger needs more than {lowest} pixels");
+    for (key, text) in [
+        ("broker", site.vhost.url().as_str()),
+        ("org_name", "mono"),
+        ("app_name", "till"),
+        ("app_env", "qa"),
+        ("api_url", &site.api.url()),
+        ("app_key", "secret"),
+    ] {
+        browser.write(&format!("[name={key}]"), text);
+    }
+    let more = "[name=more]";
+    browser.write(more, "{\"queue\"");
+    browser.click("#add button");
+    browser.wait_text("#said", "more keys: ");
+    // Only whether it is run is of interest.
+    let hostile = json!({"queue": "till", SCRIPT: 1}).to_string();
+    browser.value(&format!(
+        "void (document.querySelector('{more}').value = {})",
+        json!(hostile)
+    ));
+    browser.click("#add button");
+    browser.wait_text("#said", "unknown key");
+    browser.wait_text("#said", "<img src=x onerror=");
+    assert_eq!(browser.value("document.querySelectorAll('img').length"), 0);
+    assert_eq!(browser.value("document.title"), "1/1 well – leek-agent");
+    keep_picture(&browser, "form");
+
+    browser.value(&format!(
+        "void (document.querySelector('{more}').value = '{{\"queue\": \"till\"}}')"
+    ));
+    browser.click("#add button");
+    browser.wait_text("#said", "added: till-qa");
+    site.wait_state("till-qa", Some("running"));
+    browser.wait_text("main", "till-qa");
+    assert_eq!(
+        browser.value("document.querySelector('[name=app_key]').value"),
+        ""
+    );
+    keep_picture(&browser, "added");
+
+    browser.click("[aria-label='Remove till-qa']");
+    assert!(browser.confirm().starts_with("Remove till-qa?"));
+    browser.wait_text("#said", "removed: till-qa");
+    site.wait_state("till-qa", None);
+    wait_until(SOON, "its card is gone", || {
+        !browser.text("main").contains("till-qa")
     });
 }

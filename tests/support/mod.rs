@@ -35,3 +35,4 @@ pub mod slow_api;
 pub mod supervisor;
 pub mod systemd;
 pub mod wait;
+pub mod webdriver;
