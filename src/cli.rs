@@ -19,7 +19,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::command::{consul, import_herald, replay, sink, status, transform};
+use crate::command::{
+    consul, import_herald, order, replay, sink, status, subscriptions, top, transform,
+};
 use crate::config::environment::Env;
 use crate::config::fault::Report;
 use crate::config::{Config, Listed, Occasion, Place};
@@ -49,6 +51,9 @@ pub enum Command {
     Sink(sink::Options),
     Replay(replay::Options),
     Status(status::Options),
+    Top(top::Options),
+    Order(order::Options),
+    Subscriptions(subscriptions::Options),
     Consul(consul::Options),
     ImportHerald(import_herald::Options),
 }
@@ -148,12 +153,14 @@ impl Recipe {
         self.read_on(Occasion::Start, None)
     }
 
-    /// Reads a running agent's configuration again, with `list` where that is not yet what its file
-    /// has. The fault says for a human what is to be mended.
+    /// Reads the configuration of an agent that runs, or would run, again, with `list` where that is not
+    /// yet what its file has. The fault says for a human what is to be mended.
     pub fn reread(&self, list: Option<Listed>) -> Result<(Config, Place), String> {
         match self.read_on(Occasion::Reload, list) {
             Ok(Outcome::Run(invocation)) => match invocation.command {
                 Command::Run(options) => Ok((options.config, options.place)),
+                // What changes the file where no agent runs is read as what checks it.
+                Command::Check(options) => Ok((options.config, options.place)),
                 _ => Err("no running agent's command line".to_owned()),
             },
             Ok(Outcome::Disabled(_)) => Err("LEEK_ENABLE_AGENT is false".to_owned()),

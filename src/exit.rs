@@ -7,9 +7,10 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Stopped as asked, or another instance holds the lock.
     Done = 0,
-    /// The command line cannot be understood.
+    /// The command line cannot be understood, or the running agent cannot do what it says.
     Usage = 64,
-    /// A broker or an API that was asked for is not there (`check`, `--strict`).
+    /// A broker or an API that was asked for is not there (`check`, `--strict`), or the running agent is
+    /// not.
     Unavailable = 69,
     /// A bug in this program.
     Software = 70,

@@ -5,8 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use leek_agent::cli::{CheckOptions, Command, Invocation, Outcome, Recipe, RunOptions};
+use leek_agent::command::ask::Fault;
 use leek_agent::command::replay::{self, ReplayError};
-use leek_agent::command::{check, consul, import_herald, sink, status, transform};
+use leek_agent::command::top::TopError;
+use leek_agent::command::{
+    check, consul, import_herald, order, sink, status, subscriptions, top, transform,
+};
 use leek_agent::config::environment::Env;
 use leek_agent::exit::Exit;
 use leek_agent::lock::{Lock, LockError};
@@ -53,6 +57,9 @@ fn carry_out(invocation: Invocation, recipe: Arc<Recipe>) -> Exit {
         Command::Sink(options) => done_or_bug(sink::run(options)),
         Command::Replay(options) => run_replay(&options),
         Command::Status(options) => run_status(&options),
+        Command::Top(options) => run_top(&options),
+        Command::Order(options) => run_order(&options),
+        Command::Subscriptions(options) => run_subscriptions(&options, &recipe),
         Command::Consul(options) => run_consul(&options),
         Command::ImportHerald(options) => run_import_herald(&options),
         Command::Transform(_) => Exit::Done,
@@ -154,10 +161,53 @@ fn run_status(options: &status::Options) -> Exit {
                 Exit::Unavailable
             }
         }
-        Err(reason) => {
-            complain(&reason);
-            Exit::Unavailable
+        Err(fault) => refused(&fault),
+    }
+}
+
+fn run_top(options: &top::Options) -> Exit {
+    match top::run(options) {
+        Ok(()) => Exit::Done,
+        Err(TopError::Agent(fault)) => refused(&fault),
+        Err(TopError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(TopError::Io(error)) => done_or_bug(Err(error)),
+    }
+}
+
+fn run_order(options: &order::Options) -> Exit {
+    match order::run(options) {
+        Ok(done) => {
+            print(&done.text);
+            if done.all_delivered {
+                Exit::Done
+            } else {
+                Exit::Undelivered
+            }
         }
+        Err(fault) => refused(&fault),
+    }
+}
+
+fn run_subscriptions(options: &subscriptions::Options, recipe: &Recipe) -> Exit {
+    match subscriptions::run(options, recipe) {
+        Ok(text) => print(&text),
+        Err(fault) => refused(&fault),
+    }
+}
+
+/// Tells why the agent did not do it. Its codes begin with the status of the answer.
+fn refused(fault: &Fault) -> Exit {
+    complain(&fault.to_string());
+    let Fault::Refused(refused) = fault else {
+        return Exit::Unavailable;
+    };
+    match refused.code.as_bytes() {
+        // A folder that it may not write to is no bug.
+        b"500002" | [b'4', b'2', b'2', ..] => Exit::Config,
+        // The broker refuses access.
+        [b'4', b'0', b'1', ..] | [b'5', b'0', b'3', ..] => Exit::Unavailable,
+        [b'4', ..] => Exit::Usage,
+        _ => Exit::Software,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
@@ -56,4 +57,28 @@ fn drain(socket: &mut UnixStream) -> usize {
         count += length;
     }
     count
+}
+
+/// For a command that waits: SIGINT and SIGTERM no longer end it at once.
+#[derive(Debug)]
+pub struct Interrupt {
+    socket: std::os::unix::net::UnixStream,
+}
+
+impl Interrupt {
+    pub fn listen() -> io::Result<Self> {
+        let (socket, sender) = std::os::unix::net::UnixStream::pair()?;
+        for signal in [SIGTERM, SIGINT] {
+            pipe::register(signal, sender.try_clone()?)?;
+        }
+        Ok(Interrupt { socket })
+    }
+
+    /// Waits for that long; true as soon as a signal has come.
+    pub fn comes_within(&mut self, span: Duration) -> bool {
+        // A span of nothing would mean for ever.
+        let span = span.max(Duration::from_millis(1));
+        let is_set = self.socket.set_read_timeout(Some(span)).is_ok();
+        !is_set || matches!(self.socket.read(&mut [0]), Ok(1))
+    }
 }

@@ -211,6 +211,10 @@ impl Arranged {
                 }
             }
         }
+        // `-` stands for standard input; argh takes it for an option.
+        if self.words.iter().any(|word| word.starts_with('-')) {
+            argv.push("--".to_owned());
+        }
         argv.extend(self.words.iter().cloned());
         argv
     }
@@ -284,6 +288,10 @@ mod tests {
         assert_eq!(
             argv("consul join -t K check"),
             "--app-key K consul join check"
+        );
+        assert_eq!(
+            argv("subscriptions add - --json"),
+            "subscriptions add --json -- -"
         );
         assert!(line("-t consul checks").expect("asks").asks_for_key());
     }

@@ -2,6 +2,7 @@
 //! every fault before it gives up.
 
 mod consul;
+mod control;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,10 +13,10 @@ use super::completions::Shell;
 use super::layers::{Found, Layers, Origin};
 use super::typed::{
     Typed, TypedCheck, TypedCommand, TypedImportHerald, TypedReplay, TypedRun, TypedSink,
-    TypedStatus, TypedTransform,
+    TypedTransform,
 };
 use super::{CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, manual, typed};
-use crate::command::{import_herald, replay, sink, status, transform};
+use crate::command::{import_herald, order, replay, sink, transform};
 use crate::config::agent_check::{self, Responder};
 use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
 use crate::config::fault::{Fault, HIDDEN, quoted};
@@ -37,8 +38,6 @@ const SUBSCRIPTIONS: &str = "LEEK_AGENT_SUBSCRIPTIONS";
 const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 const APP_ENV: &str = "qa";
-/// Where systemd's unit has the running agent's socket.
-const CONTROL_SOCKET: &str = "/run/leek-agent/control";
 
 const LEVEL_EXPECTED: &str = "expected error, warn, info, debug or trace";
 const LISTEN_EXPECTED: &str = "expected an address and a port such as 127.0.0.1:5000";
@@ -142,6 +141,18 @@ impl Meaning<'_> {
             TypedCommand::Sink(sink) => self.sink(sink),
             TypedCommand::Replay(replay) => self.replay(replay),
             TypedCommand::Status(status) => Some(self.status(&status)),
+            TypedCommand::Top(top) => Some(self.top(top)),
+            TypedCommand::Reload(reload) => Some(self.order(order::Order::Reload, reload.json)),
+            TypedCommand::Stop(stop) => Some(self.order(order::Order::Stop, stop.json)),
+            TypedCommand::Pause(pause) => {
+                let names = self.names("pause", pause.names)?;
+                Some(self.order(order::Order::Pause(names), pause.json))
+            }
+            TypedCommand::Resume(resume) => {
+                let names = self.names("resume", resume.names)?;
+                Some(self.order(order::Order::Resume(names), resume.json))
+            }
+            TypedCommand::Subscriptions(typed) => self.subscriptions(typed),
             TypedCommand::Consul(consul) => self.consul(consul),
             TypedCommand::ImportHerald(import) => self.import_herald(import),
             TypedCommand::Man(_) => {
@@ -198,15 +209,6 @@ impl Meaning<'_> {
                 token,
             },
         }
-    }
-
-    fn status(&mut self, typed: &TypedStatus) -> Command {
-        let socket = self.control_socket.take();
-        let socket = self.path("control-socket", socket);
-        Command::Status(status::Options {
-            socket: socket.unwrap_or_else(|| CONTROL_SOCKET.into()),
-            json: self.layers.switch("json", typed.json),
-        })
     }
 
     fn check(&mut self, typed: &TypedCheck) -> Option<Command> {
@@ -394,25 +396,39 @@ impl Meaning<'_> {
         if let Some(listed) = self.list.take() {
             return Some(Some(listed));
         }
-        if let Some(text) = self.env.get(SUBSCRIPTIONS) {
-            let (place, text) = (Place::Variable(SUBSCRIPTIONS), text.into());
-            return Some(Some(Listed { place, text }));
-        }
-        let typed = self.subscriptions.take();
-        let Some(found) = self.layers.text("subscriptions", typed) else {
+        let Some((place, found)) = self.place() else {
             return Some(None);
         };
-        match small_file::read_text(found.text.as_ref()) {
-            Ok(text) => {
-                let place = Place::File(found.text.into());
-                Some(Some(Listed { place, text }))
+        let path = match &place {
+            Place::Variable(_) => {
+                let text = found.text;
+                return Some(Some(Listed { place, text }));
             }
+            Place::File(path) => path,
+        };
+        match small_file::read_text(path) {
+            Ok(text) => Some(Some(Listed { place, text })),
             Err(expected) => {
                 let fault = Fault::new(found.place, quoted(&found.text), expected);
                 self.layers.config.push(&fault);
                 None
             }
         }
+    }
+
+    /// Where the subscriptions stand, and the text that says so.
+    fn place(&mut self) -> Option<(Place, Found)> {
+        if let Some(text) = self.env.get(SUBSCRIPTIONS) {
+            let found = Found {
+                text: text.into(),
+                place: SUBSCRIPTIONS.into(),
+                origin: Origin::Configured,
+            };
+            return Some((Place::Variable(SUBSCRIPTIONS), found));
+        }
+        let typed = self.subscriptions.take();
+        let found = self.layers.text("subscriptions", typed)?;
+        Some((Place::File(found.text.as_str().into()), found))
     }
 
     /// The key for subscriptions that have none.

@@ -27,13 +27,21 @@ pub struct OptionSpec {
 pub const DEFAULT_COMMAND: &str = "run";
 /// Every command that does something. One of several words stands below a group, `consul check` say,
 /// which does nothing by itself; what is above it is found by [`Path`].
-pub const COMMANDS: [&str; 21] = [
+pub const COMMANDS: [&str; 29] = [
     "run",
     "check",
     "transform",
     "sink",
     "replay",
     "status",
+    "top",
+    "reload",
+    "pause",
+    "resume",
+    "stop",
+    "subscriptions list",
+    "subscriptions add",
+    "subscriptions remove",
     "consul check register",
     "consul check deregister",
     "consul check pass",
@@ -51,9 +59,13 @@ pub const COMMANDS: [&str; 21] = [
     "completions",
 ];
 /// The commands behind which words of their own stand.
-const TAKES_WORDS: [&str; 12] = [
+const TAKES_WORDS: [&str; 16] = [
     "replay",
     "import-herald",
+    "pause",
+    "resume",
+    "subscriptions add",
+    "subscriptions remove",
     "completions",
     "consul check register",
     "consul check deregister",
@@ -69,7 +81,7 @@ const TAKES_WORDS: [&str; 12] = [
 /// What registers a check: by itself, or with its service.
 const REGISTER: &[&str] = &["consul check register", "consul service register"];
 
-pub const OPTIONS: [OptionSpec; 46] = [
+pub const OPTIONS: [OptionSpec; 47] = [
     global("subscriptions", Takes::Value),
     global("config", Takes::Value),
     global("api-url", Takes::Value).with_short('u'),
@@ -100,6 +112,14 @@ pub const OPTIONS: [OptionSpec; 46] = [
         Takes::Nothing,
         &[
             "status",
+            "top",
+            "reload",
+            "pause",
+            "resume",
+            "stop",
+            "subscriptions list",
+            "subscriptions add",
+            "subscriptions remove",
             "consul checks",
             "consul services",
             "consul members",
@@ -114,7 +134,12 @@ pub const OPTIONS: [OptionSpec; 46] = [
     own("http", Takes::Value, REGISTER),
     own("tcp", Takes::Value, REGISTER),
     own("args", Takes::Value, REGISTER),
-    own("interval", Takes::Value, REGISTER),
+    own("count", Takes::Value, &["top"]),
+    own(
+        "interval",
+        Takes::Value,
+        &["top", "consul check register", "consul service register"],
+    ),
     own("deregister-critical-after", Takes::Value, REGISTER),
     own("notes", Takes::Value, &["consul check register"]),
     own("service-id", Takes::Value, &["consul check register"]),

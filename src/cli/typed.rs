@@ -4,6 +4,7 @@
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FromArgs};
 
 pub mod consul;
+pub mod control;
 
 /// Moves Celery events from message brokers to the Leek API. Without a command it runs.
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -16,15 +17,21 @@ LEEK_AGENT_SUBSCRIPTIONS holds the JSON list itself and comes before any file,\n
 LEEK_AGENT_SUBSCRIPTIONS_FILE stands for --subscriptions.",
     example = "check the configuration without touching any broker:\n  \
 {command_name} check --offline --subscriptions subs.json",
+    example = "stop taking events while the broker is upgraded, then go on:\n  \
+{command_name} pause shop-prod; {command_name} resume shop-prod",
     example = "send again what the API refused before it was mended:\n  \
 {command_name} replay /var/lib/leek-agent/quarantine/shop-prod-*.jsonl",
     example = "empty the queues once, from cron:\n  \
 {command_name} --subscriptions subs.json --drain --for 5m --lock /run/leek-agent.lock",
-    error_code(64, "the command line is not understood"),
+    error_code(
+        64,
+        "the command line is not understood, or the running agent cannot do what it says"
+    ),
     error_code(
         69,
-        "a needed broker or API is unavailable (check, --strict, replay), or the agent is (status), \
-         or Consul is or refuses (consul)"
+        "a needed broker or API is unavailable (check, --strict, replay, subscriptions add), or the \
+         running agent is (status, top, reload, pause, resume, stop, subscriptions), or Consul is or \
+         refuses (consul)"
     ),
     error_code(70, "a bug in leek-agent"),
     error_code(75, "stopped with events or documents that are not delivered"),
@@ -62,8 +69,8 @@ pub struct Typed {
     /// megabytes of them kept for each subscription, the oldest go first; 0 keeps none (default: 16)
     #[argh(option, arg_name = "N")]
     pub quarantine_max_mb: Option<String>,
-    /// the running agent's unix socket (default: control in $RUNTIME_DIRECTORY, else none; status
-    /// asks at /run/leek-agent/control)
+    /// the running agent's unix socket (default: control in $RUNTIME_DIRECTORY, else none; commands
+    /// that speak to the agent do so at /run/leek-agent/control)
     #[argh(option, arg_name = "FILE")]
     pub control_socket: Option<String>,
     /// print the version
@@ -84,6 +91,12 @@ pub enum TypedCommand {
     Sink(TypedSink),
     Replay(TypedReplay),
     Status(TypedStatus),
+    Top(control::TypedTop),
+    Reload(control::TypedReload),
+    Pause(control::TypedPause),
+    Resume(control::TypedResume),
+    Stop(control::TypedStop),
+    Subscriptions(control::TypedSubscriptions),
     Consul(consul::Typed),
     ImportHerald(TypedImportHerald),
     Man(TypedMan),

@@ -26,9 +26,13 @@ pub fn subscription(name: &str, written: &Value) -> Value {
     Value::Object(shown)
 }
 
-/// Each address of a failover list.
+/// Each address of a failover list. Without a user there is no password to hide, and a port is seen.
 fn masked(text: &str) -> String {
-    let urls: Vec<_> = text.split(';').map(|one| url::masked(one.trim())).collect();
+    let shown = |url: &str| match url.contains("://") && !url.contains(['@', '?']) {
+        true => url.to_owned(),
+        false => url::masked(url),
+    };
+    let urls: Vec<_> = text.split(';').map(|one| shown(one.trim())).collect();
     urls.join(";")
 }
 
@@ -53,7 +57,7 @@ mod tests {
     fn no_secret_is_shown() {
         let written = json!({
             "broker": "amqp://leek:hunter2@one/v; amqp://leek:hunter2@two",
-            "backend": "redis://:hunter2@cache/1",
+            "backend": "redis://:hunter2@cache/1; redis://cache?password=hunter2; redis://cache:6380/1",
             "broker_management_url": null,
             "app_key": "hunter2",
             "prefetch_count": 2000,
@@ -61,6 +65,8 @@ mod tests {
         });
         let shown = subscription("shop-qa", &written);
         assert!(!shown.to_string().contains("hunter2"), "{shown}");
+        let backend = shown["backend"].as_str().unwrap();
+        assert!(backend.ends_with(";redis://cache:6380/1"), "{backend}");
         assert_eq!(shown["name"], "shop-qa");
         assert_eq!(shown["prefetch_count"], 2000);
         assert_eq!(shown["redis"]["master_name"], "m");
