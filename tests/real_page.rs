@@ -32,12 +32,22 @@ struct Site {
 impl Site {
     /// With the subscription shop-qa and further ones.
     fn start(name: &str, further: impl Fn(&Value) -> Vec<Value>) -> Site {
+        Site::placed(name, further, |setup, _| setup)
+    }
+
+    /// `place` may put the list elsewhere than into a file.
+    fn placed(
+        name: &str,
+        further: impl Fn(&Value) -> Vec<Value>,
+        place: impl Fn(Setup, &str) -> Setup,
+    ) -> Site {
         let vhost = shared().vhost(name);
         let api = FakeApi::start();
         let shop = subscription(&vhost.url(), &api.url());
         let subscriptions = [vec![shop.clone()], further(&shop)].concat();
         let listen = format!("127.0.0.1:{}", free_port());
-        let agent = Setup::new(&subscriptions)
+        let setup = Setup::new(&subscriptions);
+        let agent = place(setup, &Value::from(subscriptions).to_string())
             .args(&["--listen", &listen, "--control-token", TOKEN])
             .args(&["--control-socket", "FOLDER/control"])
             .start();
@@ -249,4 +259,23 @@ fn subscriptions_are_added_and_removed_in_a_form() {
     wait_until(SOON, "its card is gone", || {
         !browser.text("main").contains("till-qa")
     });
+}
+
+/// Nobody can change an environment from outside: the page says so, and the rest works.
+#[test]
+fn a_list_in_the_environment_is_not_changed() {
+    let in_variable = |setup: Setup, list: &str| setup.env("LEEK_AGENT_SUBSCRIPTIONS", list);
+    let site = Site::placed("page-environment", |_| Vec::new(), in_variable);
+    let browser = Browser::start(Theme::Dark, WIDTH, HEIGHT);
+    site.enter(&browser);
+    browser.wait_text("#fixed", "in the variable LEEK_AGENT_SUBSCRIPTIONS");
+    assert_eq!(browser.text("#add"), "");
+    assert_eq!(
+        browser.text("section button"),
+        "Pause",
+        "and no way to remove"
+    );
+    browser.click("section button");
+    site.wait_state("shop-qa", Some("paused"));
+    keep_picture(&browser, "environment");
 }
