@@ -489,7 +489,7 @@ fn heralds_file_becomes_a_section_that_is_taken_as_it_is() {
 
 #[test]
 fn heralds_file_at_fault_exits_78() {
-    let gateway = Gateway::new().file("herald.yml", "port: 1\nplugins: >7000\n");
+    let gateway = Gateway::new().file("herald.yml", "port: 1\nplugins: !x 7000\n");
     let run = |args: &[&str]| gateway.run(args);
     run(&["import-herald", "herald.yml"])
         .exits(78)

@@ -177,7 +177,7 @@ plugins:
     #[test]
     fn what_cannot_be_converted_is_told_with_its_place() {
         for (text, expected) in [
-            ("a: >5", "herald.yml:1: expected quotes"),
+            ("a: !x 5", "herald.yml:1: expected quotes"),
             ("- 1", "herald.yml: a list: expected Herald's configuration"),
             ("port: 5555", "herald.yml.plugins: expected a list"),
             ("plugins: []", "herald.yml.plugins: expected a plugin"),
