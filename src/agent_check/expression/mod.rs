@@ -2,8 +2,8 @@
 //!
 //! The part of Python's expressions that such metrics need: values of `r` by name or position,
 //! numbers, texts, arithmetic, comparison, `in`, `and`, `or`, `not`, `… if … else …`, and a few
-//! functions. Nothing is ever run: [`parse`] turns the text into [`Step`]s of a stack machine once,
-//! with a bound on its length and its depth; [`run`] takes each step at most once, so that every
+//! functions. Nothing is ever run: `parse` turns the text into steps of a stack machine once,
+//! with a bound on its length and its depth; `run` takes each step at most once, so that every
 //! expression ends, and soon.
 //!
 //! ```text
