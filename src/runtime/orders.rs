@@ -69,7 +69,12 @@ impl Desk {
 impl Runtime {
     /// Carries out what was asked for over the control interface.
     pub(super) fn obey(&mut self, ticket: Ticket, action: Action, now: Instant) {
-        let (change, purpose) = match action {
+        let change = |change, purpose| Errand {
+            change,
+            purpose,
+            ticket: Some(ticket),
+        };
+        let errand = match action {
             Action::Pause(names) => {
                 let outcome = self.switch(&names, || Input::Pause, now);
                 return self.respond(ticket, &outcome.map(Outcome::Switched), now);
@@ -83,34 +88,25 @@ impl Runtime {
                 return self.respond(ticket, &outcome.map(|_| Outcome::Controlled), now);
             }
             Action::Stop => return self.stop_for(ticket, now),
-            Action::Reload => (Change::Reload, Purpose::Reload),
-            Action::Restart => (Change::Reload, Purpose::Restart),
-            Action::Remove(name) => (Change::Remove(name), Purpose::Remove),
+            Action::Reload => change(Change::Reload, Purpose::Reload),
+            Action::Restart => change(Change::Reload, Purpose::Restart),
+            Action::Remove(name) => change(Change::Remove(name), Purpose::Remove),
             Action::Add(keys) => {
                 let name = reconfigure::name(&keys);
-                (Change::Add(keys), Purpose::Add { name })
+                change(Change::Add(keys), Purpose::Add { name })
             }
         };
-        self.send_for(
-            Errand {
-                change,
-                purpose,
-                ticket: Some(ticket),
-            },
-            now,
-        );
+        self.send_for(errand, now);
     }
 
     /// Reads the configuration again, as a signal asks.
     pub(super) fn reload(&mut self, now: Instant) {
-        self.send_for(
-            Errand {
-                change: Change::Reload,
-                purpose: Purpose::Reload,
-                ticket: None,
-            },
-            now,
-        );
+        let errand = Errand {
+            change: Change::Reload,
+            purpose: Purpose::Reload,
+            ticket: None,
+        };
+        self.send_for(errand, now);
     }
 
     /// Pauses or resumes those named, or all; answers whom.
@@ -198,6 +194,7 @@ impl Runtime {
             Err(error) => {
                 let why = format!("no thread for it: {error}");
                 self.conclude(&errand, Err(Refusal::Configuration(why)), now);
+                self.begin_change(now);
             }
         }
     }
