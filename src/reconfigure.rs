@@ -63,29 +63,15 @@ pub fn start(
 pub fn carry_out(recipe: &Recipe, place: Place, change: &Change) -> Result<Ready, Refusal> {
     match change {
         Change::Reload => read(recipe, None),
-        Change::Add(keys) => edit(place, |list| {
-            let text = edit::added(&list.text, keys)?;
-            let ready = read(
-                recipe,
-                Some(Listed {
-                    text: text.clone(),
-                    ..list
-                }),
-            )?;
-            verify(&ready.config, &edit::name(keys))?;
-            Ok((text, ready))
-        }),
-        Change::Remove(name) => edit(place, |list| {
-            let text = edit::removed(&list.text, name)?;
-            let ready = read(
-                recipe,
-                Some(Listed {
-                    text: text.clone(),
-                    ..list
-                }),
-            )?;
-            Ok((text, ready))
-        }),
+        Change::Add(keys) => {
+            let name = edit::name(keys);
+            let add = |text: &str| edit::added(text, keys);
+            edit(recipe, place, add, |config| verify(config, &name))
+        }
+        Change::Remove(name) => {
+            let remove = |text: &str| edit::removed(text, name);
+            edit(recipe, place, remove, |_| Ok(()))
+        }
     }
 }
 
@@ -94,10 +80,13 @@ fn read(recipe: &Recipe, list: Option<Listed>) -> Result<Ready, Refusal> {
     Ok(Ready { config, place })
 }
 
-/// Writes the text that `change` makes of the list, if the configuration with it is sound.
+/// Writes the text that `change` makes of the list, if the configuration with it is sound and `accept`
+/// has nothing against it.
 fn edit(
+    recipe: &Recipe,
     place: Place,
-    change: impl FnOnce(Listed) -> Result<(String, Ready), Refusal>,
+    change: impl FnOnce(&str) -> Result<String, Refusal>,
+    accept: impl FnOnce(&Config) -> Result<(), Refusal>,
 ) -> Result<Ready, Refusal> {
     let path = match &place {
         Place::File(path) => path.clone(),
@@ -111,7 +100,13 @@ fn edit(
     let shown = path.display();
     let text = small_file::read_text(&path)
         .map_err(|expected| Refusal::Configuration(format!("{shown}: {expected}")))?;
-    let (text, ready) = change(Listed { place, text })?;
+    let text = change(&text)?;
+    let list = Listed {
+        place,
+        text: text.clone(),
+    };
+    let ready = read(recipe, Some(list))?;
+    accept(&ready.config)?;
     replace(&path, &text).map_err(|error| {
         Refusal::NotWritten(format!(
             "{shown}: {error}: may the agent write to its folder?"
