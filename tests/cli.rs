@@ -488,6 +488,19 @@ fn heralds_file_becomes_a_section_that_is_taken_as_it_is() {
 }
 
 #[test]
+fn a_check_names_the_consul_that_is_told() {
+    let config = r#"{"subscriptions": "subs.json", "consul": {"service": {"name": "edge"}}}"#;
+    Gateway::new()
+        .file("subs.json", BARE_LIST)
+        .file("agent.json", config)
+        .env("LEEK_AGENT_APP_KEY", "k")
+        .env("LEEK_AGENT_API_URL", "http://leek")
+        .run(&["check", "--offline", "--config", "agent.json"])
+        .exits(0)
+        .prints("consul http://127.0.0.1:8500: edge\n");
+}
+
+#[test]
 fn heralds_file_at_fault_exits_78() {
     let gateway = Gateway::new().file("herald.yml", "port: 1\nplugins: !x 7000\n");
     let run = |args: &[&str]| gateway.run(args);

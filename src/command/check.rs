@@ -77,6 +77,12 @@ pub fn describe(config: &Config, place: &Place) -> String {
             api_address(subscription)
         );
     }
+    if let Some(consul) = &config.consul {
+        text += &format!(
+            "consul {}: {}\n",
+            consul.endpoint.address, consul.service.name
+        );
+    }
     for responder in &config.agent_check {
         let names: Vec<&str> = responder
             .plugins
