@@ -13,7 +13,6 @@ pub mod traffic;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use self::action::Action;
@@ -205,7 +204,10 @@ fn read(request: &Request, role: Role, status: impl FnOnce() -> Status) -> Respo
             Response::json(200, status.to_json())
         }
         Page::Process => Response::json(200, action::process(&status()).to_string()),
-        Page::Subscriptions => Response::json(200, Value::from(status().listed).to_string()),
+        Page::Subscriptions => Response::json(
+            200,
+            serde_json::to_vec(&*status().listed).expect("plain data"),
+        ),
     };
     response
         .with_header("Cache-Control", "no-store")

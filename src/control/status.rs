@@ -1,5 +1,7 @@
 //! The agent's state as `/v1/status` shows it. Field names are the interface's: README has the table.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,7 +36,7 @@ pub struct Status {
     pub subscriptions: Vec<SubscriptionStatus>,
     /// The subscriptions as they are written, without secrets.
     #[serde(skip)]
-    pub listed: Vec<Value>,
+    pub listed: Arc<[Value]>,
 }
 
 /// One subscription.

@@ -9,7 +9,7 @@ use super::traffic::Traffic;
 use super::*;
 use crate::clock;
 use crate::http::{Connection, Limits};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn side(address: &str, error: Option<&str>) -> SideStatus {
     SideStatus::new(address.into(), error.map(str::to_owned))
@@ -78,7 +78,7 @@ fn status(broker_error: Option<&str>) -> Status {
         role: "reader",
         subscriptions_from: "subs.json".into(),
         is_changeable: true,
-        listed: vec![json!({"name": "shop-qa", "broker": "amqp://leek:********@rabbit"})],
+        listed: [json!({"name": "shop-qa", "broker": "amqp://leek:********@rabbit"})].into(),
         subscriptions: vec![
             subscription("shop-qa", None),
             subscription("till-qa", broker_error),

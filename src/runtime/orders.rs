@@ -24,7 +24,8 @@ pub struct Desk {
     recipe: Arc<Recipe>,
     pub place: Place,
     pub mode: Mode,
-    pub listed: Vec<serde_json::Value>,
+    /// Shared with every status that is made of it.
+    pub listed: Arc<[serde_json::Value]>,
     waiting: VecDeque<Errand>,
     /// Its thread is at work.
     under_way: Option<Errand>,
@@ -58,7 +59,7 @@ impl Desk {
             recipe,
             place,
             mode: config.mode,
-            listed: config.shown.clone(),
+            listed: config.shown.as_slice().into(),
             waiting: VecDeque::new(),
             under_way: None,
             stops: Vec::new(),
@@ -215,7 +216,7 @@ impl Runtime {
     fn apply(&mut self, ready: Ready, now: Instant) -> Changes {
         self.shutdown_timeout = ready.config.shutdown_timeout;
         self.desk.place = ready.place;
-        self.desk.listed = ready.config.shown;
+        self.desk.listed = ready.config.shown.into();
         self.consul.apply(ready.config.consul, now);
         let changes = self
             .crew

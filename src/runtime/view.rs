@@ -1,6 +1,7 @@
 //! The agent's state for those who ask, collected when they do.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::listeners::Ticket;
@@ -59,10 +60,11 @@ impl Runtime {
             subscriptions_from: self.desk.place.to_string(),
             is_changeable: matches!(self.desk.place, Place::File(_)),
             subscriptions: self.crew.iter().map(Worker::status).collect(),
-            listed: self.desk.listed.clone(),
+            listed: Arc::clone(&self.desk.listed),
         }
     }
 }
+
 /// The memory of this process, as Linux counts it. What looks like a file is made up in memory:
 /// nothing waits for a disk.
 fn resident_bytes() -> Option<u64> {
