@@ -1,11 +1,14 @@
 //! HTTP requests to others by ureq: how a connection comes about, how long it may take, and why none
 //! did. What is asked, and what an answer means, is left to those who ask.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use ureq::config::{AutoHeaderValue, ConfigBuilder};
-use ureq::http::Uri;
+use ureq::http::{HeaderValue, Uri};
 use ureq::typestate::AgentScope;
 use ureq::{Agent, config::Config};
 
@@ -86,6 +89,21 @@ pub fn agent(config: Config, threads: usize, tls: Option<&ClientTls>) -> Agent {
 /// Hands http requests for `origin` (`http://host:port`) to a proxy.
 pub fn forwarding_agent(config: Config, threads: usize, origin: String, proxy: Uri) -> Agent {
     transport::forwarding_agent(config, Lookups::new(threads), origin, proxy)
+}
+
+/// The value of header `name`, which hides itself when it is shown.
+pub fn secret_header(name: &str, text: &str) -> io::Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        let expected = format!("{name}: expected visible ascii characters");
+        io::Error::new(io::ErrorKind::InvalidInput, expected)
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The same for `USER:PASSWORD`, in HTTP's basic authentication.
+pub fn basic_header(name: &str, login: &str) -> io::Result<HeaderValue> {
+    secret_header(name, &format!("Basic {}", BASE64_STANDARD.encode(login)))
 }
 
 /// Makes a request, whatever happens: a panic inside it (in ureq, in TLS) is told as its reason.

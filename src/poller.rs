@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::{Sender, bounded};
 use ureq::Agent;
 use ureq::http::header::AUTHORIZATION;
@@ -122,12 +120,8 @@ impl WebPage {
             request: http.timeout,
         };
         let config = outbound::config(1, timeouts).max_redirects(REDIRECTS_MAX);
-        let login = http.login.as_ref().map(|login| {
-            let text = format!("Basic {}", BASE64_STANDARD.encode(login.expose()));
-            let mut value = HeaderValue::from_str(&text).map_err(io::Error::other)?;
-            value.set_sensitive(true);
-            Ok::<_, io::Error>(value)
-        });
+        let login = http.login.as_ref();
+        let login = login.map(|login| outbound::basic_header("authorization", login.expose()));
         Ok(WebPage {
             agent: outbound::agent(config.build(), 1, http.tls.as_ref()),
             url: http.url.clone(),

@@ -9,8 +9,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use ureq::http::header::{CONTENT_TYPE, DATE, PROXY_AUTHORIZATION, RETRY_AFTER};
 use ureq::http::request::Builder;
@@ -333,9 +331,7 @@ fn proxy_header(endpoint: &Endpoint) -> io::Result<Option<(HeaderName, HeaderVal
         return Ok(None);
     };
     let pair = format!("{}:{}", login.user.expose(), login.password.expose());
-    let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair)))
-        .map_err(|_| invalid("proxy-authorization: expected visible ascii characters"))?;
-    value.set_sensitive(true);
+    let value = outbound::basic_header("proxy-authorization", &pair)?;
     Ok(Some((PROXY_AUTHORIZATION, value)))
 }
 

@@ -24,6 +24,9 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// A node with thousands of checks answers with a megabyte or two.
 const MAX_ANSWER: u64 = 8 * 1024 * 1024;
 
+/// The header that carries the token.
+const TOKEN: &str = "x-consul-token";
+
 const PLACE: Place = Place {
     address: "consul.address",
     tls: "consul.tls",
@@ -41,14 +44,8 @@ pub struct Client {
 
 impl Client {
     pub fn new(endpoint: &Endpoint) -> io::Result<Self> {
-        let token = endpoint.token.as_ref().map(|token| {
-            let mut value = HeaderValue::from_str(token.expose()).map_err(|_| {
-                let expected = "x-consul-token: expected visible ascii characters";
-                io::Error::new(io::ErrorKind::InvalidInput, expected)
-            })?;
-            value.set_sensitive(true);
-            Ok::<_, io::Error>(value)
-        });
+        let token = endpoint.token.as_ref();
+        let token = token.map(|token| outbound::secret_header(TOKEN, token.expose()));
         let config = outbound::config(1, TIMEOUTS).build();
         Ok(Client {
             agent: outbound::agent(config, 1, endpoint.tls.as_ref()),
@@ -74,7 +71,7 @@ impl Client {
         let body = request.body.unwrap_or_default();
         let mut built = builder.body(body).map_err(|error| failed(&error.into()))?;
         if let Some(token) = &self.token {
-            let name = HeaderName::from_static("x-consul-token");
+            let name = HeaderName::from_static(TOKEN);
             built.headers_mut().insert(name, token.clone());
         }
         let answer = match request.method {
