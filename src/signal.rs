@@ -78,7 +78,15 @@ impl Interrupt {
     pub fn comes_within(&mut self, span: Duration) -> bool {
         // A span of nothing would mean for ever.
         let span = span.max(Duration::from_millis(1));
-        let is_set = self.socket.set_read_timeout(Some(span)).is_ok();
-        !is_set || matches!(self.socket.read(&mut [0]), Ok(1))
+        if self.socket.set_read_timeout(Some(span)).is_err() {
+            return true;
+        }
+        loop {
+            match self.socket.read(&mut [0]) {
+                // The handler that interrupted has written its byte by now.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return matches!(outcome, Ok(1)),
+            }
+        }
     }
 }

@@ -252,8 +252,9 @@ fn top_ends_as_it_is_told() {
     }
     // On a terminal each look takes the place of the one before, and ctrl-C ends it in order.
     let mut on_terminal = Command::new("script");
+    // A shell that waits meanwhile would end by the same ctrl-C, with a status of its own.
     let line = format!(
-        "{} top --interval 1h --control-socket {}",
+        "exec {} top --interval 1h --control-socket {}",
         env!("CARGO_BIN_EXE_leek-agent"),
         site.socket().display()
     );
@@ -269,11 +270,13 @@ fn top_ends_as_it_is_told() {
     let mut keyboard = group.child().stdin.take().expect("piped");
     keyboard.write_all(b"\x03").expect("typed");
     assert_eq!(group.wait(SOON), Some(0), "{}", shown());
+    let shown = shown();
     assert!(
-        shown().contains("\x1b[2J\x1b[?7l\x1b[Hleek-agent "),
-        "{}",
-        shown()
+        shown.contains("\x1b[2J\x1b[?7l\x1b[Hleek-agent "),
+        "{shown}"
     );
+    let looks = shown.matches("leek-agent 0").count();
+    assert_eq!(looks, 1, "none after ctrl-C: {shown}");
 }
 
 #[test]
