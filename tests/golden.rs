@@ -9,7 +9,7 @@ use leek_agent::document::{Context, Merger, Repairs, Validation, transform};
 use leek_agent::event::{BodyError, events};
 use leek_agent::json::loads;
 use leek_agent::python::value::Value;
-use support::golden::{KNOWN_DIFFERENCES, NOW_MS, pairs, string, text};
+use support::golden::{KNOWN_DIFFERENCES, NOW_MS, pairs, recorded_bodies, string, text};
 
 /// What became of one batch.
 #[derive(Debug, Default, PartialEq)]
@@ -228,11 +228,7 @@ fn tolerant_mode_changes_nothing_but_what_it_mends() {
 #[test]
 fn every_recorded_message_becomes_documents() {
     let mut filtered = Vec::new();
-    for line in include_str!("data/amqp-messages.jsonl").lines() {
-        let mut members = leek_agent::json::read::members(line.as_bytes());
-        let body = string(&loads::python(
-            members.find(|(key, _)| *key == b"body").unwrap().1,
-        ));
+    for body in recorded_bodies() {
         let outcome = run(&[body], Validation::Tolerant);
         assert_eq!((outcome.skipped, outcome.undecodable), (0, 0));
         filtered.extend(outcome.reasons);

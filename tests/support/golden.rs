@@ -30,6 +30,17 @@ pub fn pairs() -> Vec<Pair> {
     text.lines().map(pair).collect()
 }
 
+/// The bodies of recorded messages of Celery 5.7.0 as they came from RabbitMQ.
+pub fn recorded_bodies() -> Vec<Vec<u8>> {
+    let lines = include_str!("../data/amqp-messages.jsonl").lines();
+    let body = |line: &str| {
+        let mut members = leek_agent::json::read::members(line.as_bytes());
+        let (_, body) = members.find(|(key, _)| *key == b"body").unwrap();
+        string(&loads::python(body))
+    };
+    lines.map(body).collect()
+}
+
 fn pair(line: &str) -> Pair {
     let members: Vec<_> = leek_agent::json::read::members(line.as_bytes()).collect();
     let get = |key: &str| {
