@@ -1,11 +1,13 @@
 //! Time and heap of an event's way from JSON text to document, and of its share of a batch's merge.
 //!
 //! `cargo bench --bench transform_time` prints lines of NAME, nanoseconds, allocations and bytes an event,
-//! separated by tabs. Times are medians of several rounds and hold for this machine; freeing what
-//! was made is part of them. What must not grow is counted in instructions (`transform.rs`).
+//! separated by tabs. Times are processor time, medians of several rounds, and hold for this
+//! machine; freeing what was made is part of them. What must not grow is counted in instructions (`transform.rs`).
 
 #[path = "../support/counting_heap.rs"]
 mod counting_heap;
+#[path = "../support/cpu_time.rs"]
+mod cpu_time;
 // It has more than is needed here.
 #[allow(dead_code)]
 #[path = "../support/golden.rs"]
@@ -15,11 +17,11 @@ mod samples;
 use std::time::Duration;
 
 use counting_heap::{Asked, asked};
-use leek_agent::clock;
+use cpu_time::cpu_time;
 use leek_agent::document::Document;
 use samples::{all_documents, count, documents, lives, merged, one_task, varied};
 
-/// One at least is undisturbed by whatever else the machine does.
+/// Most are undisturbed by whatever else the machine does.
 const ROUNDS: usize = 25;
 
 /// A round is long enough for the clock to be of no weight.
@@ -91,7 +93,7 @@ fn runs_of_a_round<T>(prepare: impl Fn() -> T, work: impl Fn(T)) -> usize {
 /// The time of some runs, without what prepares them.
 fn round<T>(runs: usize, prepare: impl Fn() -> T, work: impl Fn(T)) -> Duration {
     let prepared: Vec<T> = (0..runs).map(|_| prepare()).collect();
-    let start = clock::monotonic();
+    let start = cpu_time();
     prepared.into_iter().for_each(work);
-    clock::monotonic() - start
+    cpu_time() - start
 }
