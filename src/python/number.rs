@@ -7,7 +7,12 @@ pub const MAX_INT_DIGITS: usize = 4300;
 
 /// Appends Python's `repr` of a float: the shortest digits that read back as the same number.
 pub fn write_float(out: &mut Vec<u8>, number: f64) {
-    write_digits(out, number, ".0");
+    // Python writes no exponent here, and neither does zmij.
+    if (1e-3..1e15).contains(&number.abs()) {
+        out.extend(zmij::Buffer::new().format_finite(number).as_bytes());
+    } else {
+        write_digits(out, number, ".0");
+    }
 }
 
 /// As [`write_float`], without the `.0` after a whole number: a part of a complex number.
@@ -25,10 +30,25 @@ fn write_digits(out: &mut Vec<u8>, number: f64, whole: &str) {
     if number.is_infinite() {
         return out.extend(b"inf");
     }
-    let mut scratch = Scratch::default();
-    write!(scratch, "{:e}", number.abs()).expect("32 bytes hold any f64 in exponent form");
-    let (digits, exponent) = scratch.parts();
-    lay_out(out, digits, exponent, whole);
+    let (digits, exponent) = shortest(number.abs());
+    lay_out(out, digits.as_bytes(), exponent, whole);
+}
+
+/// The shortest digits that read back as the same number, and the exponent of the first one. Of two
+/// that are equally near it is the even one, as in Python; `std::fmt` may choose the other.
+fn shortest(number: f64) -> (String, i32) {
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(number);
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = [whole, fraction].concat();
+    let digits = all.trim_start_matches('0');
+    if digits.is_empty() {
+        return ("0".to_owned(), 0);
+    }
+    let zeros = (all.len() - digits.len()) as i32;
+    let exponent = exponent.parse().unwrap_or(0) + whole.len() as i32 - 1 - zeros;
+    (digits.trim_end_matches('0').to_owned(), exponent)
 }
 
 /// Python writes an exponent below -4 and from 16 on, else all digits.
@@ -56,47 +76,6 @@ fn lay_out(out: &mut Vec<u8>, digits: &[u8], exponent: i32, whole: &str) {
             out.resize(out.len() + point - digits.len(), b'0');
             out.extend(whole.as_bytes());
         }
-    }
-}
-
-/// Room for one number in exponent form, `1.7976931348623157e308`.
-#[derive(Default)]
-struct Scratch {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl Scratch {
-    /// The digits without their point, and the exponent of the first one.
-    fn parts(&mut self) -> (&[u8], i32) {
-        let text = &self.bytes[..self.length];
-        let e = text
-            .iter()
-            .position(|&byte| byte == b'e')
-            .expect("exponent form has an e");
-        let exponent = std::str::from_utf8(&text[e + 1..])
-            .ok()
-            .and_then(|text| text.parse().ok());
-        let exponent = exponent.expect("exponent form ends in an integer");
-        if e == 1 {
-            return (&self.bytes[..1], exponent);
-        }
-        self.bytes[1] = self.bytes[0];
-        (&self.bytes[1..e], exponent)
-    }
-}
-
-impl Write for Scratch {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let room = &mut self.bytes[self.length..];
-        let taken = bytes.len().min(room.len());
-        room[..taken].copy_from_slice(&bytes[..taken]);
-        self.length += taken;
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -168,6 +147,11 @@ mod tests {
             (5e-324, "5e-324"),
             (f64::MAX, "1.7976931348623157e+308"),
             (1_700_000_000.123_456, "1700000000.123456"),
+            (692_796_117_297_856.25, "692796117297856.2"),
+            (-4_503_599_627_370_497.5, "-4503599627370498.0"),
+            (2.0_f64.powi(-1074) * 3.0, "1.5e-323"),
+            (9.5e-6, "9.5e-06"),
+            (0.000_123, "0.000123"),
             (9_007_199_254_740_993.0, "9007199254740992.0"),
             (f64::INFINITY, "inf"),
             (f64::NEG_INFINITY, "-inf"),
@@ -201,6 +185,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_needs_no_exponent_is_laid_out_as_all_others(large in -1e16..1e16, small in -0.1..0.1) {
+            for number in [large, small] {
+                let mut out = Vec::new();
+                write_digits(&mut out, number, ".0");
+                prop_assert_eq!(repr(number), String::from_utf8(out).unwrap());
+            }
+        }
+
         #[test]
         fn floats_read_back(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
             prop_assert_eq!(repr(number).parse::<f64>().unwrap().to_bits(), number.to_bits());
