@@ -14,8 +14,9 @@ macro_rules! fields {
             pub const COUNT: usize = Field::ALL.len();
         }
 
-        /// What stands before a field's value.
-        pub const KEYS: [&str; Field::COUNT] = [$(concat!("\"", $key, "\": ")),*];
+        /// What stands before a field's value: a separator, which the first of a document has not, and
+        /// its key.
+        pub const KEYS: [&str; Field::COUNT] = [$(concat!(", \"", $key, "\": ")),*];
     };
 }
 
@@ -61,7 +62,6 @@ pub struct FieldSet(u128);
 
 impl FieldSet {
     pub const EMPTY: FieldSet = FieldSet(0);
-    pub const ALL: FieldSet = FieldSet::range(Field::Id, Field::Loadavg);
     pub const COMMON: FieldSet = FieldSet::range(Field::Id, Field::Pid);
     pub const TASK: FieldSet = FieldSet::range(Field::Uuid, Field::Worker);
     pub const WORKER: FieldSet = FieldSet::range(Field::Hostname, Field::Loadavg);
@@ -90,19 +90,23 @@ impl FieldSet {
         FieldSet(self.0 & other.0)
     }
 
+    #[inline]
     pub fn has(self, field: Field) -> bool {
         self.0 >> field as u32 & 1 == 1
     }
 
+    #[inline]
     pub fn add(&mut self, field: Field) {
         self.0 |= 1 << field as u32;
     }
 
+    #[inline]
     pub fn remove(&mut self, field: Field) {
         self.0 &= !(1 << field as u32);
     }
 
     /// The fields in the order in which they are written.
+    #[inline]
     pub fn iter(self) -> impl Iterator<Item = Field> {
         let mut bits = self.0;
         std::iter::from_fn(move || {

@@ -29,6 +29,9 @@ const HEARTBEAT: FieldSet = FieldSet::of(&[
 /// Gaps below this are not worth closing.
 const MIN_GAPS: usize = 1024;
 
+/// Merged, a document's fields replace or join; only its state may grow, by less than this.
+const STATE_GROWTH: usize = 16;
+
 /// Documents that `seal` keeps room for; a larger batch gives its memory back.
 const KEPT_CAPACITY: usize = 2048;
 
@@ -79,6 +82,7 @@ impl Document {
             if new.states_len > 0 {
                 self.states = new.states;
                 self.states_len = new.states_len;
+                self.states_text_len = new.states_text_len;
             }
         } else if self.state != new.state {
             let group = match new.state {
@@ -93,7 +97,13 @@ impl Document {
 
     /// Every field of `new` wins.
     fn copy_all(&mut self, new: &Document) {
-        self.copy(new, FieldSet::ALL);
+        let offset = self.text.len() as u32;
+        self.text.extend_from_slice(&new.text);
+        for field in new.present.iter() {
+            let mut span = new.spans[field as usize];
+            span.start += offset;
+            self.put_span(field, span);
+        }
         self.state = new.state;
         self.stamp = new.stamp.clone();
     }
@@ -132,6 +142,11 @@ impl Document {
 
     fn push_state(&mut self, state: State) {
         let kept = usize::from(self.states_len).min(MAX_STATES - 1);
+        let dropped = self
+            .states()
+            .get(kept)
+            .map_or(0, |state| state.json().len());
+        self.states_text_len = self.states_text_len + state.json().len() - dropped;
         self.states.copy_within(..kept, 1);
         self.states[0] = state;
         self.states_len = kept as u8 + 1;
@@ -139,15 +154,11 @@ impl Document {
 
     /// Rewrites the text once half of it is gaps, so that merging stays linear.
     fn close_gaps(&mut self) {
-        let live: usize = self
-            .present
-            .iter()
-            .map(|field| self.spans[field as usize].length as usize)
-            .sum();
-        if self.text.len() < 2 * live + MIN_GAPS {
+        // What it writes is a little more than what it keeps: the keys.
+        if self.text.len() < 2 * self.fields_len + MIN_GAPS {
             return;
         }
-        let mut text = Vec::with_capacity(live);
+        let mut text = Vec::with_capacity(self.fields_len);
         for field in self.present.iter() {
             let span = &mut self.spans[field as usize];
             let start = text.len();
@@ -232,11 +243,16 @@ impl Merger {
         body_len(self.documents_len, self.documents.len())
     }
 
+    /// Whether the body would have that many bytes at most after adding `next`.
+    pub fn fits(&self, next: &Document, max_bytes: usize) -> bool {
+        // As if its id were new and its state grew: mostly that fits, and nothing is looked up.
+        let most = self.documents_len + next.encoded_len() + STATE_GROWTH;
+        body_len(most, self.documents.len() + 1) <= max_bytes || self.len_with(next) <= max_bytes
+    }
+
     /// An upper bound of [`encoded_len`](Self::encoded_len) after adding `next`; exact where its id
     /// is new.
     pub fn len_with(&self, next: &Document) -> usize {
-        // Merged, its fields replace or join; only the state may grow, by less than this.
-        const STATE_GROWTH: usize = 16;
         let known = self.places.contains_key(next.id());
         let (more, growth) = if known { (0, STATE_GROWTH) } else { (1, 0) };
         body_len(

@@ -102,6 +102,8 @@ pub struct Document {
     /// The states of its events, newest first; a worker has none of its own.
     states: [State; MAX_STATES],
     states_len: u8,
+    /// Bytes of their texts.
+    states_text_len: usize,
     events: u32,
 }
 
@@ -130,6 +132,10 @@ impl Document {
             fields_len: 0,
             states: [state; MAX_STATES],
             states_len: u8::from(kind == Kind::Task),
+            states_text_len: match kind {
+                Kind::Task => state.json().len(),
+                Kind::Worker => 0,
+            },
             events: 1,
         }
     }
@@ -144,15 +150,14 @@ impl Document {
     pub fn encoded_len(&self) -> usize {
         let states = match self.states_len {
             0 => 0,
-            _ => EVENTS_KEY.len() + "[]".len() + self.states_text_len() + ", ".len(),
+            count => {
+                let separators = (usize::from(count) - 1) * ", ".len();
+                EVENTS_KEY.len() + "[]".len() + self.states_text_len + separators
+            }
         };
         let count = EVENTS_COUNT_KEY.len() + decimal_len(self.events);
-        "{}".len() + self.fields_len + states + count
-    }
-
-    fn states_text_len(&self) -> usize {
-        let texts: usize = self.states().iter().map(|state| state.json().len()).sum();
-        texts + (self.states().len() - 1) * ", ".len()
+        // The first field has no separator before it.
+        "{}".len() + self.fields_len - ", ".len() + states + count
     }
 
     fn states(&self) -> &[State] {
@@ -160,6 +165,7 @@ impl Document {
     }
 
     /// The encoded value of a field.
+    #[inline]
     fn get(&self, field: Field) -> Option<&[u8]> {
         let value = || self.text.get(self.spans[field as usize].range());
         if self.present.has(field) {
@@ -180,6 +186,7 @@ impl Document {
         );
     }
 
+    #[inline]
     fn put_span(&mut self, field: Field, span: Span) {
         self.remove(field);
         self.spans[field as usize] = span;
@@ -193,6 +200,7 @@ impl Document {
         self.end(field, start);
     }
 
+    #[inline]
     fn remove(&mut self, field: Field) {
         if self.present.has(field) {
             self.fields_len -= entry_len(field, self.spans[field as usize]);
@@ -204,7 +212,14 @@ impl Document {
     fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.push(b'{');
-        self.write_fields(FieldSet::COMMON, out);
+        let common = self.present.and(FieldSet::COMMON);
+        let mut rest = common;
+        if let Some(first) = common.iter().next() {
+            out.extend_from_slice(&KEYS[first as usize].as_bytes()[", ".len()..]);
+            out.extend_from_slice(&self.text[self.spans[first as usize].range()]);
+            rest.remove(first);
+        }
+        self.write_fields(rest, out);
         match self.kind {
             Kind::Task => {
                 self.write_fields(FieldSet::TASK, out);
@@ -219,7 +234,6 @@ impl Document {
                 self.write_states(out);
             }
         }
-        out.truncate(out.len() - ", ".len());
         out.push(b'}');
         debug_assert_eq!(out.len() - start, self.encoded_len());
     }
@@ -228,7 +242,6 @@ impl Document {
         for field in self.present.and(group).iter() {
             out.extend_from_slice(KEYS[field as usize].as_bytes());
             out.extend_from_slice(&self.text[self.spans[field as usize].range()]);
-            out.extend_from_slice(b", ");
         }
     }
 
@@ -244,22 +257,21 @@ impl Document {
             }
             out.extend_from_slice(state.json().as_bytes());
         }
-        out.extend_from_slice(b"], ");
+        out.push(b']');
     }
 
     fn write_count(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(EVENTS_COUNT_KEY.as_bytes());
-        out.extend_from_slice(self.events.to_string().as_bytes());
-        out.extend_from_slice(b", ");
+        out.extend_from_slice(itoa::Buffer::new().format(self.events).as_bytes());
     }
 }
 
-const EVENTS_KEY: &str = "\"events\": ";
-const EVENTS_COUNT_KEY: &str = "\"events_count\": ";
+const EVENTS_KEY: &str = ", \"events\": ";
+const EVENTS_COUNT_KEY: &str = ", \"events_count\": ";
 
-/// A field's share of a document: key, value and one separator.
+/// A field's share of a document: separator, key and value.
 fn entry_len(field: Field, span: Span) -> usize {
-    KEYS[field as usize].len() + span.length as usize + ", ".len()
+    KEYS[field as usize].len() + span.length as usize
 }
 
 fn decimal_len(number: u32) -> usize {
