@@ -24,6 +24,7 @@ pub mod tls;
 
 // The core: pure, `now` comes in as an argument. ARCHITECTURE.md has it in the order data flows.
 pub mod agent_check;
+pub mod bytes;
 pub mod control;
 pub mod delivery;
 pub mod document;

@@ -23,6 +23,7 @@ const CORE: &[&str] = &[
     "document",
     "python",
     "json",
+    "bytes",
     "event",
     // The pure parts of the Redis source; its `mod.rs` and `transport.rs` are the shell.
     "source/redis/channels",

@@ -1,6 +1,7 @@
 //! The fields of an event: what Leek knows of each, and where an event's text has it.
 
 use super::field::Field;
+use crate::event::RawEvent;
 use crate::json::read;
 
 /// What a field may hold.
@@ -121,18 +122,16 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// Finds the fields of an event, given as the text of a JSON object.
-    pub fn collect(event: &'a [u8]) -> Self {
+    /// Finds the fields of an event.
+    pub fn collect(event: RawEvent<'a>) -> Self {
         let mut inputs = Inputs {
             values: [&[]; Input::COUNT],
             unknown: None,
         };
-        for (key, value) in read::members(event) {
-            match Input::named(&read::decode(key)) {
-                Some(input) => inputs.values[input as usize] = value,
-                None => inputs.unknown = inputs.unknown.or(Some(key)),
-            }
-        }
+        event.members(|key, value| match Input::named(&read::decode(key)) {
+            Some(input) => inputs.values[input as usize] = value,
+            None => inputs.unknown = inputs.unknown.or(Some(key)),
+        });
         inputs
     }
 

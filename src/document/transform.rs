@@ -65,7 +65,7 @@ fn build(
     if text.first() != Some(&b'{') {
         return Err(invalid("event", text, "an object"));
     }
-    let inputs = Inputs::collect(text);
+    let inputs = Inputs::collect(event);
     let (kind, state) = event_type(&inputs, context.validation)?;
     let redact = screen.judge(kind, state, &inputs)?;
     let stamp = inputs
@@ -134,6 +134,7 @@ impl<'c> Builder<'c> {
     }
 
     /// The value of a field, as it is written by `write`.
+    #[inline]
     fn field(&mut self, field: Field, write: impl FnOnce(&mut Encoder)) {
         let start = self.encoder.out.len();
         write(&mut self.encoder);
@@ -141,6 +142,7 @@ impl<'c> Builder<'c> {
     }
 
     /// Takes what was written since `start` as the value of a field.
+    #[inline]
     fn span(&mut self, field: Field, start: usize) {
         let length = self.encoder.out.len() - start;
         self.document.put_span(
@@ -153,6 +155,7 @@ impl<'c> Builder<'c> {
     }
 
     /// A second field with the text of one that was written before: no bytes of its own.
+    #[inline]
     fn same(&mut self, field: Field, as_field: Field) {
         self.document
             .put_span(field, self.document.spans[as_field as usize]);

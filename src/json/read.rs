@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::scan::{hex4, plain_length};
+use crate::bytes;
 use crate::python::text;
 
 /// What kind of value a JSON text is, told by its first byte.
@@ -27,6 +28,7 @@ pub enum Kind {
 }
 
 /// The kind of a value; its text has no blanks around it.
+#[inline]
 pub fn kind(value: &[u8]) -> Kind {
     match value.first() {
         Some(b'"') => Kind::String,
@@ -56,6 +58,7 @@ pub fn int(value: &[u8]) -> &str {
 }
 
 /// The text between the quotes of a string, escapes and all.
+#[inline]
 pub fn unquoted(value: &[u8]) -> &[u8] {
     value
         .get(1..value.len().saturating_sub(1))
@@ -63,17 +66,21 @@ pub fn unquoted(value: &[u8]) -> &[u8] {
 }
 
 /// The text of a string as Python has it, in generalised UTF-8. `raw` has no quotes around it.
+#[inline]
 pub fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
-    if !raw.contains(&b'\\') {
+    let until_escape = |text| bytes::length_until(text, |word| bytes::equal(word, b'\\'));
+    let mut at = until_escape(raw);
+    if at == raw.len() {
         return Cow::Borrowed(raw);
     }
     let mut decoded = Vec::with_capacity(raw.len());
     let mut rest = raw;
-    while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
+    while at < rest.len() {
         decoded.extend_from_slice(&rest[..at]);
         let (code_point, length) = escape(&rest[at..]);
         text::push(&mut decoded, code_point);
         rest = &rest[at + length..];
+        at = until_escape(rest);
     }
     decoded.extend_from_slice(rest);
     Cow::Owned(decoded)
@@ -156,6 +163,7 @@ impl<'a> Items<'a> {
         self.at
     }
 
+    #[inline]
     fn blanks(&mut self) {
         self.at = skip_blanks(self.text, self.at);
     }
@@ -179,6 +187,7 @@ impl<'a> Iterator for Items<'a> {
 }
 
 /// The first offset from `at` on that is no blank.
+#[inline]
 pub fn skip_blanks(text: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\t' | b'\r') = text.get(at) {
         at += 1;
@@ -187,6 +196,7 @@ pub fn skip_blanks(text: &[u8], mut at: usize) -> usize {
 }
 
 /// The offset behind the value that starts at `at`; `None` where none does.
+#[inline]
 pub fn skip_value(text: &[u8], at: usize) -> Option<usize> {
     match text.get(at)? {
         b'"' => skip_string(text, at),
@@ -205,6 +215,7 @@ pub fn skip_value(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
+#[inline]
 fn skip_string(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {

@@ -1,7 +1,9 @@
 //! Checks a whole text against a JSON grammar in one iterative pass that allocates nothing.
 
 use std::fmt;
+use std::ops::Range;
 
+use crate::bytes;
 use crate::python::number::MAX_INT_DIGITS;
 
 /// Containers may nest this deep: orjson's limit, and about that of Python's `json`, whose own
@@ -36,6 +38,11 @@ type Checked = Result<(), SyntaxError>;
 
 /// Whether the whole of `text` is one JSON value.
 pub fn check(text: &[u8], dialect: Dialect) -> Checked {
+    check_noting(text, dialect, None)
+}
+
+/// As [`check`]; notes where the parts of the value lie, so that they need not be looked for again.
+pub fn check_noting(text: &[u8], dialect: Dialect, parts: Option<&mut Parts>) -> Checked {
     if let Err(error) = std::str::from_utf8(text) {
         return Err(SyntaxError {
             position: error.valid_up_to(),
@@ -47,6 +54,8 @@ pub fn check(text: &[u8], dialect: Dialect) -> Checked {
         at: 0,
         dialect,
         nesting: Nesting::default(),
+        part: 0,
+        parts,
     };
     scanner.blanks();
     while scanner.value()? == Step::Value {}
@@ -64,14 +73,76 @@ enum Step {
     End,
 }
 
+/// Where the parts of a container lie in its text: the keys and values of an object in turn, or the
+/// elements of an array. Of a long one only the first are noted.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Start and end.
+    places: [(u32, u32); Parts::MOST],
+    count: usize,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Parts {
+            places: [(0, 0); Parts::MOST],
+            count: 0,
+        }
+    }
+}
+
+impl Parts {
+    /// Two for each member of an event: Celery's have 25 at most.
+    const MOST: usize = 64;
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    fn note(&mut self, part: Range<usize>) {
+        if let Some(place) = self.places.get_mut(self.count) {
+            // A text beyond 4 GB would be another's memory.
+            *place = (part.start as u32, part.end as u32);
+        }
+        self.count += 1;
+    }
+
+    /// Where a part lies; `None` where there is none, or it is not noted.
+    pub fn get(&self, index: usize) -> Option<Range<usize>> {
+        let places = &self.places[..self.count.min(Parts::MOST)];
+        let (start, end) = places.get(index)?;
+        Some(*start as usize..*end as usize)
+    }
+
+    /// No part is missing.
+    pub fn is_complete(&self) -> bool {
+        self.count <= Parts::MOST
+    }
+}
+
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
     dialect: Dialect,
     nesting: Nesting,
+    /// Where the part began that the scanner is in.
+    part: usize,
+    parts: Option<&'a mut Parts>,
 }
 
 impl Scanner<'_> {
+    /// Notes a part of the outermost container.
+    #[inline]
+    fn note(&mut self, part: Range<usize>) {
+        if self.nesting.depth == 1
+            && let Some(parts) = &mut self.parts
+        {
+            parts.note(part);
+        }
+    }
+
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
@@ -83,6 +154,7 @@ impl Scanner<'_> {
         })
     }
 
+    #[inline]
     fn blanks(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
             self.at += 1;
@@ -91,6 +163,9 @@ impl Scanner<'_> {
 
     /// Steps over a scalar or into a container, and out of all that end behind it.
     fn value(&mut self) -> Result<Step, SyntaxError> {
+        if self.nesting.depth == 1 {
+            self.part = self.at;
+        }
         match self.peek() {
             Some(b'{') => {
                 self.at += 1;
@@ -126,6 +201,7 @@ impl Scanner<'_> {
 
     fn after_value(&mut self) -> Result<Step, SyntaxError> {
         while let Some(container) = self.nesting.top() {
+            self.note(self.part..self.at);
             self.blanks();
             match (container, self.peek()) {
                 (Container::Array, Some(b',')) => {
@@ -155,7 +231,9 @@ impl Scanner<'_> {
         if self.peek() != Some(b'"') {
             return self.fail("a key in double quotes");
         }
+        let start = self.at;
         self.string()?;
+        self.note(start..self.at);
         self.blanks();
         if self.peek() != Some(b':') {
             return self.fail("`:`");
@@ -190,6 +268,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    #[inline]
     fn string(&mut self) -> Checked {
         self.at += 1;
         loop {
@@ -280,6 +359,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    #[inline]
     fn digits(&mut self) -> usize {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.peek() {
@@ -298,45 +378,15 @@ pub fn hex4(text: &[u8], at: usize) -> Option<u32> {
 }
 
 /// How many bytes from the start of `text` are neither quote, backslash nor control character.
+#[inline]
 pub fn plain_length(text: &[u8]) -> usize {
-    length_until(text, special_marks)
+    bytes::length_until(text, special)
 }
 
-/// How many bytes stand before the first one that `marks` marks.
-///
-/// Eight at a time: a body is mostly text, and this is where the time goes.
-pub fn length_until(text: &[u8], marks: impl Fn(u64) -> u64) -> usize {
-    let (chunks, rest) = text.as_chunks::<8>();
-    for (index, &chunk) in chunks.iter().enumerate() {
-        let marked = marks(u64::from_le_bytes(chunk));
-        if marked != 0 {
-            return index * 8 + marked.trailing_zeros() as usize / 8;
-        }
-    }
-    // Padded with a byte that is never marked.
-    let mut last = [b' '; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let marked = marks(u64::from_le_bytes(last));
-    let length = if marked == 0 {
-        rest.len()
-    } else {
-        marked.trailing_zeros() as usize / 8
-    };
-    chunks.len() * 8 + length
-}
-
-/// A one in each byte.
-pub const ONES: u64 = 0x0101_0101_0101_0101;
-/// The top bit of each byte.
-pub const TOPS: u64 = 0x8080_8080_8080_8080;
-
-/// The top bit of each byte that ends plain text; bits above the first such byte may be wrong.
-pub fn special_marks(word: u64) -> u64 {
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quotes = zeros(word ^ (ONES * u64::from(b'"')));
-    let backslashes = zeros(word ^ (ONES * u64::from(b'\\')));
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    (quotes | backslashes | controls) & TOPS
+/// Marks what ends plain text.
+#[inline]
+pub fn special(word: u64) -> u64 {
+    bytes::equal(word, b'"') | bytes::equal(word, b'\\') | bytes::controls(word)
 }
 
 #[derive(Clone, Copy)]
@@ -375,10 +425,12 @@ impl Nesting {
         true
     }
 
+    #[inline]
     fn pop(&mut self) {
         self.depth = self.depth.saturating_sub(1);
     }
 
+    #[inline]
     fn top(&self) -> Option<Container> {
         let last = self.depth.checked_sub(1)?;
         let is_object = self.bits[last / 64] >> (last % 64) & 1 == 1;

@@ -1,10 +1,10 @@
 //! JSON as Python's `json` and simplejson write it: ASCII only, floats by `repr`.
 
-use std::io::Write;
 use std::ops::Range;
 
 use super::read::{self, Kind};
-use super::scan::{ONES, TOPS, length_until, special_marks};
+use super::scan::special;
+use crate::bytes;
 use crate::python::number::{whole_part, write_float};
 use crate::python::text;
 use crate::python::value::Value;
@@ -44,6 +44,7 @@ impl Encoder {
     }
 
     /// Whether so many more bytes fit; notes where they do not.
+    #[inline]
     fn has_room(&mut self, length: usize) -> bool {
         let fits = self.out.len() + length <= self.limit;
         self.overflowed |= !fits;
@@ -51,6 +52,7 @@ impl Encoder {
     }
 
     /// Appends text that is JSON already.
+    #[inline]
     pub fn raw(&mut self, json: &[u8]) {
         if self.has_room(json.len()) {
             self.out.extend_from_slice(json);
@@ -114,6 +116,7 @@ impl Encoder {
     }
 
     /// Copies the bytes that need no escape, and gives the rest.
+    #[inline]
     fn plain<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         let length = ascii_plain_length(text);
         if !self.has_room(length) {
@@ -156,7 +159,7 @@ impl Encoder {
 
     /// Appends an integer.
     pub fn int(&mut self, number: i64) {
-        write!(self.out, "{number}").expect("a Vec takes every write");
+        self.raw(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Appends a finite float without its fraction, as an integer.
@@ -232,12 +235,7 @@ pub struct NotFinite;
 
 /// How many bytes from the start of `text` stand for themselves in an ASCII JSON string.
 fn ascii_plain_length(text: &[u8]) -> usize {
-    length_until(text, |word| special_marks(word) | beyond_ascii_marks(word))
-}
-
-/// The top bit of each byte from 0x7f on; bits above the first such byte may be wrong.
-fn beyond_ascii_marks(word: u64) -> u64 {
-    (word | word.wrapping_add(ONES)) & TOPS
+    bytes::length_until(text, |word| special(word) | bytes::beyond_ascii(word))
 }
 
 /// Whether the text of a float is surely what `repr` would print, so that it need not be printed

@@ -19,6 +19,7 @@ use crate::document::{
     Body, Context, Document, Merger, Rejected, Repairs, Screen, Validation, transform_through,
 };
 use crate::event::{self, Events, RawEvent};
+use crate::json::scan::Parts;
 
 /// Events decoded in one step, and the bytes of a message after which a step ends: about a
 /// millisecond of work on a gateway. One event is decoded in one step, however long it is.
@@ -68,6 +69,8 @@ pub struct Intake {
     open: Option<Open>,
     merger: Merger,
     screen: Screen,
+    /// Where the parts of the message in hand lie.
+    parts: Parts,
     limits: BatchLimits,
     app_env: String,
     validation: Validation,
@@ -82,6 +85,7 @@ impl Intake {
             open: None,
             merger: Merger::new(),
             screen: Screen::new(subscription.policy.clone()),
+            parts: Parts::default(),
             limits: subscription.batch,
             app_env: subscription.app_env.clone(),
             validation: subscription.validation,
@@ -206,7 +210,7 @@ impl Intake {
             ledger,
             reports,
         };
-        match reading.message(record.body, self.cursor.inside) {
+        match reading.message(record.body, self.cursor.inside, &mut self.parts) {
             Outcome::Finished => {
                 open.messages += 1;
                 open.through = Some(record.tag);
@@ -313,13 +317,18 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn message(&mut self, body: &[u8], inside: Option<usize>) -> Outcome {
+    fn message<'b>(
+        &mut self,
+        body: &'b [u8],
+        inside: Option<usize>,
+        parts: &'b mut Parts,
+    ) -> Outcome {
         if body.is_empty() {
             return Outcome::Finished;
         }
         let mut events = match inside {
             Some(offset) => Events::resume(body, offset),
-            None => match event::events(body) {
+            None => match event::events_noting(body, parts) {
                 // It was looked at as a whole: enough for one step.
                 Ok(events) if body.len() > BYTES_PER_STEP => {
                     return Outcome::Paused(events.offset());
@@ -379,7 +388,7 @@ impl Reading<'_> {
 
     /// A document alone in its batch always fits: there is no smaller way to send it.
     fn fits(&self, document: &Document) -> bool {
-        self.merger.is_empty() || self.merger.len_with(document) <= self.max_bytes
+        self.merger.is_empty() || self.merger.fits(document, self.max_bytes)
     }
 
     fn invalid(&mut self, reason: String) {

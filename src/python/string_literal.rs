@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::literal::{NotLiteral, Parsed, Parser};
 use super::text;
 use super::value::Value;
+use crate::bytes;
 
 /// What the prefix of a literal says.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -95,6 +96,9 @@ impl<'a> Parser<'a> {
         let mut owned: Option<Vec<u8>> = None;
         let mut run = start;
         loop {
+            self.at += bytes::length_until(&self.text[self.at..], |word| {
+                bytes::equal(word, quote.byte) | bytes::equal(word, b'\\') | bytes::controls(word)
+            });
             let byte = self.peek().ok_or(NotLiteral)?;
             let ahead = self.at;
             if byte == quote.byte && self.closes(quote) {

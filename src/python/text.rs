@@ -34,6 +34,9 @@ pub fn first(text: &[u8]) -> Option<(u32, usize)> {
 
 /// The last code point of `text` and its length in bytes; `None` where it is empty.
 pub fn last(text: &[u8]) -> Option<(u32, usize)> {
+    if let Some(&byte) = text.last().filter(|byte| byte.is_ascii()) {
+        return Some((byte.into(), 1));
+    }
     for length in 1..=text.len().min(4) {
         let tail = &text[text.len() - length..];
         if tail[0] & 0xc0 != 0x80 {

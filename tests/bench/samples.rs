@@ -8,8 +8,9 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use leek_agent::document::{Body, Context, Document, Merger, Repairs, Validation, transform};
-use leek_agent::event::{RawEvent, events};
+use leek_agent::event::{RawEvent, events, events_noting};
 use leek_agent::json::read;
+use leek_agent::json::scan::Parts;
 
 use super::golden::{NOW_MS, pairs, recorded_bodies};
 
@@ -182,7 +183,11 @@ pub fn documents(body: &[u8], mut take: impl FnMut(Document)) {
         validation: Validation::Tolerant,
     };
     let mut repairs = Repairs::default();
-    for event in events(black_box(body)).into_iter().flatten() {
+    let mut parts = Parts::default();
+    for event in events_noting(black_box(body), &mut parts)
+        .into_iter()
+        .flatten()
+    {
         if let Ok(document) = transform(event, &context, &mut repairs) {
             take(document);
         }
