@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::Write;
 use std::ops::Range;
 
 use super::Validation;
@@ -25,6 +26,8 @@ const MAX_JSON_DEPTH: usize = 495;
 /// Paths repeat the keys above them, a thousandfold if made for it: entries behind this many bytes
 /// are left out. Celery cuts the representation of kwargs to 1024 characters.
 const MAX_FLATTENED: usize = 1024 * 1024;
+/// What a float counts in that: it is not looked at how many digits it has.
+const FLOAT: usize = 24;
 
 /// What Leek raises on; `Strict` only.
 #[derive(Debug, PartialEq)]
@@ -55,12 +58,18 @@ pub fn flatten(
         out.raw(b"{}");
         return Ok(LeftOut::Nothing);
     };
+    out.raw(b"{");
+    let start = out.out.len();
     let mut flattener = Flattener {
-        scratch: Vec::with_capacity(kwargs.len() * 2),
-        ..Flattener::default()
+        path: Vec::new(),
+        out,
+        size: 0,
+        validation,
+        verdict: Ok(LeftOut::Nothing),
+        overlapping: has_unusual_keys(&value).then(Vec::new),
     };
     flattener.dict(items, 1);
-    flattener.finish(validation, out)
+    flattener.finish(start)
 }
 
 /// JSON first, then a Python literal.
@@ -92,36 +101,49 @@ fn depth_exceeds(value: &Value<'_>, most: usize) -> bool {
     }
 }
 
-/// A scalar as it goes out, or what stops it.
-#[derive(Debug, Clone, PartialEq)]
-enum Leaf {
-    /// Text that becomes a JSON string: a range of the scratch.
-    Text(Range<usize>),
-    /// JSON as it stands: a range of the scratch.
-    Json(Range<usize>),
+/// Whether some key may make two paths equal: one that is empty or has a dot, or any that is no text.
+fn has_unusual_keys(value: &Value<'_>) -> bool {
+    match value {
+        Value::Dict(items) => items.iter().any(|(key, value)| {
+            let is_usual =
+                matches!(key, Value::Str(text) if !text.is_empty() && !text.contains(&b'.'));
+            !is_usual || has_unusual_keys(value)
+        }),
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) => {
+            items.iter().any(has_unusual_keys)
+        }
+        _ => false,
+    }
+}
+
+/// What stops a scalar from going out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stop {
     NotFinite,
     OverlongInt,
 }
 
-#[derive(Debug)]
+/// An entry that may have to make room for a later one.
 struct Entry {
-    path: Range<usize>,
-    leaf: Leaf,
-}
-
-/// Collects the entries: their paths and values lie one behind the other in `scratch`.
-#[derive(Default)]
-struct Flattener {
     path: Vec<u8>,
-    scratch: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Some key may make two paths equal.
-    ambiguous: bool,
+    /// Where its value lies in the output, as JSON.
+    value: Result<Range<usize>, Stop>,
 }
 
-impl Flattener {
+/// Writes the entries as it meets them. Only where paths may be equal it keeps them until the end.
+struct Flattener<'o> {
+    path: Vec<u8>,
+    out: &'o mut Encoder,
+    /// Bytes of all paths and values, before they became JSON.
+    size: usize,
+    validation: Validation,
+    verdict: Result<LeftOut, Raises>,
+    overlapping: Option<Vec<Entry>>,
+}
+
+impl Flattener<'_> {
     fn value(&mut self, value: &Value<'_>, depth: usize) {
-        if self.scratch.len() > MAX_FLATTENED {
+        if self.size > MAX_FLATTENED {
             return;
         }
         match value {
@@ -148,7 +170,6 @@ impl Flattener {
     }
 
     fn member(&mut self, key: &[u8], value: &Value<'_>, depth: usize) {
-        self.ambiguous |= key.is_empty() || key.contains(&b'.');
         let length = self.path.len();
         if length > 0 {
             self.path.push(b'.');
@@ -164,7 +185,7 @@ impl Flattener {
         }
         let length = self.path.len();
         for (index, item) in items.iter().take(MAX_ITEMS).enumerate() {
-            self.path.extend_from_slice(format!(".{index}").as_bytes());
+            write!(self.path, ".{index}").expect("a Vec takes every write");
             self.value(item, depth);
             self.path.truncate(length);
         }
@@ -174,101 +195,119 @@ impl Flattener {
         match value {
             Value::Int(digits) => self.json(digits.as_bytes()),
             Value::Float(number) if number.is_finite() => {
-                let start = self.scratch.len();
-                write_float(&mut self.scratch, *number);
-                self.entry(Leaf::Json(start..self.scratch.len()));
+                self.entry(FLOAT, |out| out.float(*number));
             }
-            Value::Float(_) => self.entry(Leaf::NotFinite),
-            Value::OverlongInt(_) => self.entry(Leaf::OverlongInt),
+            Value::Float(_) => self.stop(Stop::NotFinite),
+            Value::OverlongInt(_) => self.stop(Stop::OverlongInt),
             Value::None => self.json(b"null"),
             Value::Bool(true) => self.json(b"true"),
             Value::Bool(false) => self.json(b"false"),
-            other => self.with_text(|out| write_text(other, out)),
+            Value::Str(string) => self.text(text::cut(string, MAX_STRING)),
+            other => self.made_text(|out| write_text(other, out)),
         }
     }
 
     /// A value below the deepest level: its JSON text.
     fn deep(&mut self, value: &Value<'_>) {
         if depth_has_overlong(value) {
-            return self.entry(Leaf::OverlongInt);
+            return self.stop(Stop::OverlongInt);
         }
-        self.with_text(|out| write_json_text(value, out));
+        self.made_text(|out| write_json_text(value, out));
+    }
+
+    fn made_text(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut text = Vec::new();
+        write(&mut text);
+        self.text(&text);
     }
 
     fn text(&mut self, text: &[u8]) {
-        self.with_text(|out| out.extend_from_slice(text));
-    }
-
-    fn with_text(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.scratch.len();
-        write(&mut self.scratch);
-        self.entry(Leaf::Text(start..self.scratch.len()));
+        self.entry(text.len(), |out| out.string(text));
     }
 
     fn json(&mut self, json: &[u8]) {
-        let start = self.scratch.len();
-        self.scratch.extend_from_slice(json);
-        self.entry(Leaf::Json(start..self.scratch.len()));
+        self.entry(json.len(), |out| out.raw(json));
     }
 
-    fn entry(&mut self, leaf: Leaf) {
-        let start = self.scratch.len();
-        self.scratch.extend_from_slice(&self.path);
-        self.entries.push(Entry {
-            path: start..self.scratch.len(),
-            leaf,
-        });
+    /// An entry whose value has that many bytes, and is written as JSON by `write`.
+    fn entry(&mut self, length: usize, write: impl FnOnce(&mut Encoder)) {
+        let is_first = self.size == 0;
+        self.size += self.path.len() + length;
+        match &mut self.overlapping {
+            None => {
+                if !is_first {
+                    self.out.raw(b", ");
+                }
+                self.out.string(&self.path);
+                self.out.raw(b": ");
+                write(self.out);
+            }
+            Some(entries) => {
+                let start = self.out.out.len();
+                write(self.out);
+                entries.push(Entry {
+                    path: self.path.clone(),
+                    value: Ok(start..self.out.out.len()),
+                });
+            }
+        }
     }
 
-    /// Of equal paths the last value wins, in the place of the first.
-    fn overwrite(&mut self) {
-        let mut places: HashMap<&[u8], usize> = HashMap::new();
-        let mut kept: Vec<Entry> = Vec::with_capacity(self.entries.len());
-        for entry in self.entries.drain(..) {
-            match places.get(&self.scratch[entry.path.clone()]) {
-                Some(&place) => kept[place].leaf = entry.leaf,
-                None => {
-                    places.insert(&self.scratch[entry.path.clone()], kept.len());
-                    kept.push(entry);
+    /// An entry that has no value.
+    fn stop(&mut self, stop: Stop) {
+        match &mut self.overlapping {
+            None => self.judge(stop),
+            Some(entries) => entries.push(Entry {
+                path: self.path.clone(),
+                value: Err(stop),
+            }),
+        }
+    }
+
+    /// The first that raises in Python decides.
+    fn judge(&mut self, stop: Stop) {
+        if self.verdict.is_err() {
+            return;
+        }
+        self.verdict = match stop {
+            Stop::OverlongInt => Err(Raises::OverlongInt),
+            Stop::NotFinite if self.validation == Validation::Strict => Err(Raises::NotFinite),
+            Stop::NotFinite => Ok(LeftOut::NotFinite),
+        };
+    }
+
+    /// Ends the object whose entries begin at `start`.
+    fn finish(mut self, start: usize) -> Result<LeftOut, Raises> {
+        if let Some(entries) = self.overlapping.take() {
+            let values = self.out.out.split_off(start);
+            self.size = 0;
+            for entry in last_of_each(entries) {
+                self.path = entry.path;
+                match entry.value {
+                    Ok(value) => self.json(&values[value.start - start..value.end - start]),
+                    Err(stop) => self.judge(stop),
                 }
             }
         }
-        self.entries = kept;
+        self.out.raw(b"}");
+        self.verdict
     }
+}
 
-    fn finish(mut self, validation: Validation, out: &mut Encoder) -> Result<LeftOut, Raises> {
-        if self.ambiguous {
-            self.overwrite();
-        }
-        let mut left_out = LeftOut::Nothing;
-        let mut separator: &[u8] = b"";
-        out.raw(b"{");
-        for entry in &self.entries {
-            let (quoted, value) = match &entry.leaf {
-                Leaf::Text(range) => (true, range.clone()),
-                Leaf::Json(range) => (false, range.clone()),
-                Leaf::OverlongInt => return Err(Raises::OverlongInt),
-                Leaf::NotFinite if validation == Validation::Strict => {
-                    return Err(Raises::NotFinite);
-                }
-                Leaf::NotFinite => {
-                    left_out = LeftOut::NotFinite;
-                    continue;
-                }
-            };
-            out.raw(separator);
-            out.string(&self.scratch[entry.path.clone()]);
-            out.raw(b": ");
-            if quoted {
-                out.string(&self.scratch[value]);
-            } else {
-                out.raw(&self.scratch[value]);
+/// Of equal paths the last value wins, in the place of the first.
+fn last_of_each(entries: Vec<Entry>) -> Vec<Entry> {
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match places.get(&entry.path) {
+            Some(&place) => kept[place].value = entry.value,
+            None => {
+                places.insert(entry.path.clone(), kept.len());
+                kept.push(entry);
             }
-            separator = b", ";
         }
-        out.raw(b"}");
-        Ok(left_out)
     }
+    kept
 }
 
 /// The items of a dict with their keys as text, by which two keys may become one.

@@ -9,8 +9,8 @@ use super::value::{Places, Value};
 /// CPython's tokenizer refuses the 201st open bracket.
 const MAX_BRACKETS: usize = 200;
 
-/// Room made at once for the items of a tuple.
-const USUAL_ITEMS: usize = 4;
+/// Room made at once for the items of a tuple or a dict.
+const USUAL_ITEMS: usize = 8;
 
 /// Why a text is no literal; Python would raise SyntaxError, ValueError or TypeError.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +60,17 @@ pub(super) struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.peek_at(0)
     }
 
+    #[inline]
     pub(super) fn peek_at(&self, ahead: usize) -> Option<u8> {
         self.text.get(self.at + ahead).copied()
     }
 
+    #[inline]
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -75,6 +78,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The length of the line end here: `\n`, `\r` or both; 0 where there is none.
+    #[inline]
     pub(super) fn line_end(&self) -> usize {
         match (self.peek(), self.peek_at(1)) {
             (Some(b'\r'), Some(b'\n')) => 2,
@@ -141,6 +145,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Skips what may stand between two tokens; line ends only inside brackets.
+    #[inline]
     pub(super) fn blanks(&mut self) -> Parsed<()> {
         loop {
             match self.peek() {
@@ -217,6 +222,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    #[inline]
     fn signed(&mut self) -> Parsed<(Value<'a>, Shape)> {
         let Some(sign @ (b'+' | b'-')) = self.peek() else {
             return self.atom();
@@ -261,6 +267,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Steps over a closing bracket, if it is here.
+    #[inline]
     fn close(&mut self, bracket: u8) -> bool {
         let closed = self.take(bracket);
         self.brackets -= usize::from(closed);
@@ -318,7 +325,7 @@ impl<'a> Parser<'a> {
     }
 
     fn dict(&mut self, first: Value<'a>) -> Parsed<Value<'a>> {
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(USUAL_ITEMS);
         let mut key = first;
         loop {
             if !self.take(b':') {
@@ -413,12 +420,24 @@ fn distinct(items: Vec<Value<'_>>) -> Parsed<Vec<Value<'_>>> {
         .collect())
 }
 
+/// Whether the keys are few, all of them texts, and no two the same: what is usual, told by a look.
+fn are_distinct_texts(items: &[(Value<'_>, Value<'_>)]) -> bool {
+    const FEW: usize = 16;
+    let is_new = |index: usize| match &items[index].0 {
+        Value::Str(text) => items[..index]
+            .iter()
+            .all(|(other, _)| !matches!(other, Value::Str(other) if other == text)),
+        _ => false,
+    };
+    items.len() <= FEW && (0..items.len()).all(is_new)
+}
+
 /// Equal keys become one: the first key, with the last value.
 fn distinct_keys<'a>(items: Vec<(Value<'a>, Value<'a>)>) -> Parsed<Vec<(Value<'a>, Value<'a>)>> {
     if !items.iter().all(|(key, _)| key.is_hashable()) {
         return Err(NotLiteral);
     }
-    if items.len() < 2 {
+    if are_distinct_texts(&items) {
         return Ok(items);
     }
     let mut places = Places::default();

@@ -112,22 +112,42 @@ fn write_bytes_identity(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     out.extend(bytes);
 }
 
+/// So many keys are compared one by one, which costs less than to hash them. More are hashed: keys
+/// come from anybody, and the time that they take must not grow with their square.
+const FEW: usize = 16;
+
 /// Which of many keys are equal: gives each distinct key its place.
 #[derive(Default)]
 pub struct Places {
-    places: HashMap<Vec<u8>, usize>,
-    identity: Vec<u8>,
+    /// The identities of the first keys, one behind the other, and where each ends.
+    few: Vec<u8>,
+    ends: Vec<usize>,
+    more: HashMap<Vec<u8>, usize>,
 }
 
 impl Places {
     /// The place of a key equal to `key`; `None` the first time, when it gets the next place.
     pub fn find(&mut self, key: &Value<'_>) -> Option<usize> {
-        self.identity.clear();
-        key.write_identity(&mut self.identity);
-        if let Some(&place) = self.places.get(&self.identity) {
+        let start = self.ends.last().copied().unwrap_or(0);
+        self.few.truncate(start);
+        key.write_identity(&mut self.few);
+        let (few, identity) = self.few.split_at(start);
+        let mut begin = 0;
+        for (place, &end) in self.ends.iter().enumerate() {
+            if few[begin..end] == *identity {
+                return Some(place);
+            }
+            begin = end;
+        }
+        if self.ends.len() < FEW {
+            self.ends.push(self.few.len());
+            return None;
+        }
+        if let Some(&place) = self.more.get(identity) {
             return Some(place);
         }
-        self.places.insert(self.identity.clone(), self.places.len());
+        let place = FEW + self.more.len();
+        self.more.insert(identity.to_vec(), place);
         None
     }
 }
@@ -159,6 +179,18 @@ mod tests {
             &Value::Bytes(b"x"[..].into()),
             &Value::Str(b"x"[..].into())
         ));
+    }
+
+    #[test]
+    fn of_many_keys_each_has_its_place() {
+        let mut places = Places::default();
+        let key = |number: usize| Value::Int(number.to_string().into());
+        for number in 0..3 * FEW {
+            assert_eq!(places.find(&key(number)), None);
+            for earlier in 0..=number {
+                assert_eq!(places.find(&key(earlier)), Some(earlier));
+            }
+        }
     }
 
     #[test]
