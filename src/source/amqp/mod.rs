@@ -353,8 +353,6 @@ impl Connection {
     fn take(&mut self, mut delivery: Delivery) -> Message {
         let tag = DeliveryTag(delivery.delivery_tag());
         let body = readable(&mut delivery);
-        delivery.exchange = String::new();
-        delivery.routing_key = String::new();
         delivery.properties = Default::default();
         self.unacked.push_back(delivery);
         Message { tag, body }
@@ -384,16 +382,15 @@ fn cause(end: &ConsumerMessage) -> Option<String> {
 }
 
 fn readable(delivery: &mut Delivery) -> Result<Vec<u8>, String> {
-    let text = |value: &Option<String>| value.clone();
-    let content_type = text(delivery.properties.content_type());
-    let encoding = text(delivery.properties.content_encoding());
-    if content_type.as_deref() == Some(frames::OVERSIZED) {
+    let content_type = delivery.properties.content_type().as_deref();
+    let encoding = delivery.properties.content_encoding().as_deref();
+    if content_type == Some(frames::OVERSIZED) {
         let size = encoding.unwrap_or_default();
         return Err(format!(
             "body: {size} bytes: expected at most {MAX_MESSAGE_BYTES}"
         ));
     }
-    check_content(content_type.as_deref(), encoding.as_deref())?;
+    check_content(content_type, encoding)?;
     Ok(std::mem::take(&mut delivery.body))
 }
 

@@ -16,15 +16,24 @@ fn deliver(routing_key: &[u8]) -> Vec<u8> {
 }
 
 fn deliver_as(tag: u64, routing_key: &[u8]) -> Vec<u8> {
+    deliver_by(tag, b"celeryev", routing_key)
+}
+
+fn deliver_by(tag: u64, exchange: &[u8], routing_key: &[u8]) -> Vec<u8> {
     let arguments = [
         [0, 60, 0, 60].as_slice(),
         &short_string(b"ctag"),
         &tag.to_be_bytes(),
         &[0],
-        &short_string(b"celeryev"),
+        &short_string(exchange),
         &short_string(routing_key),
     ];
     frame(METHOD, 1, &arguments.concat())
+}
+
+/// As a delivery comes out.
+fn delivered(tag: u64) -> Vec<u8> {
+    deliver_by(tag, b"", b"")
 }
 
 /// A content header with content type, encoding, and a headers table of `table` bytes.
@@ -76,7 +85,7 @@ fn a_message_passes_with_two_properties_only() {
     ]
     .concat();
     let expected = [
-        deliver(b"task.multi"),
+        delivered(7),
         plain_header(4, "application/json", "utf-8"),
         frame(BODY, 1, b"[{"),
         frame(BODY, 1, b"}]"),
@@ -85,15 +94,28 @@ fn a_message_passes_with_two_properties_only() {
 }
 
 #[test]
-fn a_routing_key_that_is_not_utf8_is_masked() {
-    assert_eq!(
-        sanitise(&deliver(b"task.\xff\xfe")).unwrap(),
-        deliver(b"task.??")
-    );
-    assert_eq!(
-        sanitise(&deliver("täsk".as_bytes())).unwrap(),
-        deliver("täsk".as_bytes())
-    );
+fn a_delivery_passes_whatever_its_routing_key_says() {
+    for key in [&b"task.\xff\xfe"[..], "täsk".as_bytes(), b""] {
+        assert_eq!(sanitise(&deliver(key)).unwrap(), delivered(7));
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_masked() {
+    let close = |reason: &[u8]| {
+        let arguments = [
+            [0, 10, 0, 50, 1, 64].as_slice(),
+            &short_string(reason),
+            &[0, 0, 0, 0],
+        ];
+        frame(METHOD, 0, &arguments.concat())
+    };
+    for (said, passed) in [
+        (&b"no \xff\xfe"[..], &b"no ??"[..]),
+        ("nö".as_bytes(), "nö".as_bytes()),
+    ] {
+        assert_eq!(sanitise(&close(said)).unwrap(), close(passed));
+    }
 }
 
 #[test]
@@ -126,9 +148,9 @@ fn a_message_over_the_limit_arrives_empty_and_marked() {
     }
     input.extend(deliver_as(8, b"next"));
     let expected = [
-        deliver(b"task.multi"),
+        delivered(7),
         plain_header(0, OVERSIZED, &size.to_string()),
-        deliver_as(8, b"next"),
+        delivered(8),
     ];
     assert_eq!(sanitise(&input).unwrap(), expected.concat());
 }
@@ -139,7 +161,7 @@ fn a_claim_of_terabytes_costs_nothing() {
     assert_eq!(
         sanitise(&input).unwrap(),
         [
-            deliver(b"x"),
+            delivered(7),
             plain_header(0, OVERSIZED, &(1u64 << 44).to_string())
         ]
         .concat()
