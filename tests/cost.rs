@@ -105,6 +105,7 @@ fn no_text_takes_quadratic_time() {
     for (field, length) in [
         ("args", 12_000),
         ("kwargs", 12_000),
+        ("kwargs of nested JSON", 1_200),
         ("traceback", 1_800),
         ("result", 12_000),
     ] {

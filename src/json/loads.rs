@@ -10,32 +10,100 @@ use crate::python::value::{Places, Value};
 /// Reads a value as `orjson.loads` does: integers beyond 64 bits become floats.
 pub fn orjson(text: &[u8]) -> Result<Value<'_>, SyntaxError> {
     scan::check(text, Dialect::Orjson)?;
-    let start = read::skip_blanks(text, 0);
-    let end = read::skip_value(text, start).unwrap_or(text.len());
-    Ok(load(&text[start..end], Dialect::Orjson, 0))
+    Ok(load(text, Dialect::Orjson))
 }
 
 /// Reads a value that was checked before, as Python's `json` does.
 pub fn python(text: &[u8]) -> Value<'_> {
-    load(text, Dialect::Python, 0)
+    load(text, Dialect::Python)
 }
 
-fn load(value: &[u8], dialect: Dialect, depth: usize) -> Value<'_> {
-    if depth > scan::MAX_DEPTH {
-        return Value::None;
+fn load(text: &[u8], dialect: Dialect) -> Value<'_> {
+    let mut loader = Loader {
+        text,
+        at: 0,
+        dialect,
+    };
+    loader.value(0)
+}
+
+/// Walks a text once, whatever is nested in what. One that was not checked ends early.
+struct Loader<'a> {
+    text: &'a [u8],
+    at: usize,
+    dialect: Dialect,
+}
+
+impl<'a> Loader<'a> {
+    /// Steps over blanks, and over `byte` if it is what follows.
+    fn take(&mut self, byte: u8) -> bool {
+        self.at = read::skip_blanks(self.text, self.at);
+        let found = self.text.get(self.at) == Some(&byte);
+        self.at += usize::from(found);
+        found
     }
-    match read::kind(value) {
-        Kind::Null => Value::None,
-        Kind::Bool => Value::Bool(value == b"true"),
-        Kind::Int => load_int(read::int(value), dialect),
-        Kind::Float => Value::Float(read::float(value)),
-        Kind::String => Value::Str(read::decode(read::unquoted(value))),
-        Kind::Array => Value::List(
-            read::items(value)
-                .map(|item| load(item, dialect, depth + 1))
-                .collect(),
-        ),
-        Kind::Object => load_object(value, dialect, depth),
+
+    fn value(&mut self, depth: usize) -> Value<'a> {
+        if depth <= scan::MAX_DEPTH {
+            if self.take(b'[') {
+                return self.array(depth);
+            }
+            if self.take(b'{') {
+                return self.object(depth);
+            }
+        }
+        let value = self.next().unwrap_or_default();
+        self.scalar(value)
+    }
+
+    /// The text of what follows; `None` where nothing does.
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.at = read::skip_blanks(self.text, self.at);
+        let end = read::skip_value(self.text, self.at)?;
+        let value = self.text.get(self.at..end)?;
+        self.at = end;
+        Some(value)
+    }
+
+    fn scalar(&self, value: &'a [u8]) -> Value<'a> {
+        match read::kind(value) {
+            Kind::Bool => Value::Bool(value == b"true"),
+            Kind::Int => load_int(read::int(value), self.dialect),
+            Kind::Float => Value::Float(read::float(value)),
+            Kind::String => Value::Str(read::decode(read::unquoted(value))),
+            Kind::Null | Kind::Array | Kind::Object => Value::None,
+        }
+    }
+
+    /// Behind the opening bracket.
+    fn array(&mut self, depth: usize) -> Value<'a> {
+        let mut items = Vec::new();
+        while !self.take(b']') && self.at < self.text.len() {
+            let start = self.at;
+            items.push(self.value(depth + 1));
+            if !self.take(b',') && self.at == start {
+                break;
+            }
+        }
+        Value::List(items)
+    }
+
+    /// Behind the opening bracket. Of equal keys the last value wins, in the place of the first.
+    fn object(&mut self, depth: usize) -> Value<'a> {
+        let mut members: Vec<(Value<'a>, Value<'a>)> = Vec::new();
+        let mut places = Places::default();
+        while !self.take(b'}') {
+            let Some(key) = self.next() else { break };
+            let key = Value::Str(read::decode(read::unquoted(key)));
+            self.take(b':');
+            let value = self.value(depth + 1);
+            match places.find(&key) {
+                Some(place) => members[place].1 = value,
+                None => members.push((key, value)),
+            }
+            self.take(b',');
+        }
+        Value::Dict(members)
     }
 }
 
@@ -45,28 +113,4 @@ fn load_int(digits: &str, dialect: Dialect) -> Value<'_> {
         Dialect::Orjson if !fits => Value::Float(read::float(digits.as_bytes())),
         _ => Value::Int(digits.into()),
     }
-}
-
-/// Of equal keys the last value wins, in the place of the first.
-fn load_object(object: &[u8], dialect: Dialect, depth: usize) -> Value<'_> {
-    let mut members: Vec<(Value<'_>, Value<'_>)> = Vec::new();
-    let mut places: Option<Places> = None;
-    for (key, value) in read::members(object) {
-        let key = Value::Str(read::decode(key));
-        let value = load(value, dialect, depth + 1);
-        if members.is_empty() {
-            members.push((key, value));
-            continue;
-        }
-        let places = places.get_or_insert_with(|| {
-            let mut places = Places::default();
-            places.find(&members[0].0);
-            places
-        });
-        match places.find(&key) {
-            Some(place) => members[place].1 = value,
-            None => members.push((key, value)),
-        }
-    }
-    Value::Dict(members)
 }

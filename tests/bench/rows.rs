@@ -60,6 +60,9 @@ impl Options {
     }
 }
 
+/// A row by name: measures and prints.
+type Row = (&'static str, fn(&str, &Options));
+
 /// A line of the table.
 struct Line {
     name: String,
@@ -77,7 +80,7 @@ pub fn run(options: &Options) -> ExitCode {
         "| row | events | lost | events/s | of the limit | CPU s/100,000 | of the bare loop's | peak RSS |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
-    let rows: [(&str, fn(&str, &Options)); 5] = [
+    let rows: [Row; 5] = [
         ("a", drained),
         ("b", far_away),
         ("c", heard),

@@ -66,6 +66,7 @@ pub fn long(field: &str, length: usize) -> Vec<u8> {
             "kwargs",
             format!("{{'text': '{}'}}", words(length)),
         ),
+        "kwargs of nested JSON" => ("task-received", "kwargs", nested(length)),
         "result" => ("task-succeeded", "result", args(length)),
         "traceback" => ("task-failed", "traceback", traceback(length)),
         _ => panic!("{field}: no field to make long"),
@@ -88,6 +89,14 @@ fn kwargs(length: usize) -> String {
     let item =
         |n| format!("'number_{n}': {n}, 'nested_{n}': {{'text': 'value {n}', 'list': [1, 2.5]}}, ");
     format!("{{{}}}", repeated(length, item))
+}
+
+/// JSON as deep as it is long, less than the depth that is refused.
+fn nested(length: usize) -> String {
+    let (open, close) = ("{\"a\": [", "]}");
+    let depth = (length / 40).min(500);
+    let text = words(length - depth * (open.len() + close.len()));
+    format!("{}\"{text}\"{}", open.repeat(depth), close.repeat(depth))
 }
 
 fn traceback(length: usize) -> String {

@@ -2,9 +2,19 @@
 #![no_main]
 
 use leek_agent::document::{Context, Merger, Repairs, Validation, transform};
-use leek_agent::event::{Events, events};
-use leek_agent::json::scan::{Dialect, check};
+use leek_agent::event::{Events, RawEvent, events, events_noting};
+use leek_agent::json::scan::{Dialect, Parts, check};
 use libfuzzer_sys::fuzz_target;
+
+/// Each event's text, and its members one behind the other.
+fn seen<'a>(events: Events<'a>) -> Vec<(&'a [u8], Vec<&'a [u8]>)> {
+    let one = |event: RawEvent<'a>| {
+        let mut members = Vec::new();
+        event.members(|key, value| members.extend([key, value]));
+        (event.text(), members)
+    };
+    events.map(one).collect()
+}
 
 fuzz_target!(|body: &[u8]| {
     // The first byte is an offset for a walk that was not checked before.
@@ -19,6 +29,9 @@ fuzz_target!(|body: &[u8]| {
             let _ = transform(event, &context, &mut Repairs::default());
         }
         let Ok(events) = events(body) else { continue };
+        let mut parts = Parts::default();
+        let noted = events_noting(body, &mut parts).expect("it was accepted before");
+        assert_eq!(seen(noted), seen(events.clone()));
         let mut merger = Merger::new();
         for event in events {
             let Ok(document) = transform(event, &context, &mut Repairs::default()) else {
