@@ -1,5 +1,6 @@
-//! What the agent costs, measured on real parts. Not run by default: it takes minutes, and a figure
-//! is worth something on a quiet machine and for a release build only:
+//! What the agent costs when no events flow, or more than events: measured on real parts (`scripts/bench` has
+//! what events cost). Not run by default: it takes minutes, and a figure is worth something on a quiet
+//! machine and for a release build only:
 //!
 //! ```text
 //! cargo build --release
@@ -22,43 +23,12 @@ use serde_json::json;
 use support::agent::{Agent, Setup, start, subscription, with};
 use support::api::{Answer, FakeApi};
 use support::keeper::Group;
-use support::publisher::{Publisher, event};
+use support::publisher::Publisher;
 use support::rabbitmq::{free_port, shared};
 use support::redis::Redis;
 use support::wait::{holds_for, wait_until};
 
 const EVENTS: usize = 200_000;
-
-fn cost(prefetch: u16) {
-    let vhost = shared().vhost(&format!("figures-{prefetch}"));
-    let api = FakeApi::start_counting();
-    let mut publisher = Publisher::open(&vhost.url());
-    for thousand in 0..EVENTS / 1000 {
-        publisher.send(thousand * 1000, 1000);
-    }
-    let begun = clock::monotonic();
-    let subscription = subscription(&vhost.url(), &api.url());
-    let mut agent = start(&with(subscription, &json!({"prefetch_count": prefetch})));
-    wait_until(Duration::from_secs(300), "every event arrived", || {
-        api.counted() >= EVENTS
-    });
-    let (cpu, peak) = (agent.cpu_seconds(), agent.peak_rss_kib());
-    let took = (clock::monotonic() - begun).as_secs_f64();
-    agent.stop().assert_all_delivered(EVENTS);
-    let bytes = event(EVENTS).to_string().len();
-    println!(
-        "prefetch {prefetch}: {EVENTS} events of {bytes} bytes: {cpu:.2} s CPU, \
-         {peak} KiB peak RSS, {took:.1} s, {} posts",
-        api.post_count()
-    );
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_200_000_events() {
-    cost(1_000);
-    cost(10_000);
-}
 
 #[test]
 #[ignore = "a measurement"]
