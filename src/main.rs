@@ -18,6 +18,11 @@ use leek_agent::notify::Notifier;
 use leek_agent::runtime::{self, CheckListeners, Ended, Listeners};
 use leek_agent::{logging, process_title};
 
+/// Memory that one thread asks for and another frees goes back to where it came from.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     let exit = std::panic::catch_unwind(start).unwrap_or(Exit::Software);
     logging::finish();
