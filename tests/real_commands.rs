@@ -272,7 +272,7 @@ fn top_ends_as_it_is_told() {
     assert_eq!(group.wait(SOON), Some(0), "{}", shown());
     let shown = shown();
     assert!(
-        shown.contains("\x1b[2J\x1b[?7l\x1b[Hleek-agent "),
+        shown.contains("\x1b[2J\x1b[?7l\x1b[1Hleek-agent "),
         "{shown}"
     );
     let looks = shown.matches("leek-agent 0").count();

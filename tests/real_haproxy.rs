@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use leek_agent::clock;
 use serde_json::{Value, json};
-use support::agent::{Agent, PAUSE_MS, SOON, Setup, subscription};
+use support::agent::{Agent, PAUSE_MS, SOON, Setup, subscription, with};
 use support::api::{Answer, FakeApi};
+use support::certs::Authority;
 use support::haproxy::Haproxy;
 use support::page::{Page, Says};
 use support::rabbitmq::free_port;
@@ -197,6 +198,23 @@ fn a_source_that_fails_counts_on_until_it_is_stale() {
         "{}",
         site.agent.text()
     );
+}
+
+#[test]
+fn a_source_in_tls_is_believed_if_its_certificate_is_trusted() {
+    let authority = Authority::new("agent-check");
+    let page = FakeApi::start_tls(&authority.server("load"), None);
+    page.health(Answer::Status(200, json!(25)));
+    let plugin = json!({"source": "http", "url": page.url(), "interval": 0.1,
+        "thresholds_metric": "int(r)", "thresholds": [{"pct": 100}]});
+    let site = Site::start(&json!([with(
+        plugin.clone(),
+        &json!({"ca_file": authority.ca()})
+    )]));
+    site.wait_line("75%\n");
+    let site = Site::start(&json!([plugin]));
+    site.agent.wait_complaint(SOON, &["certificate"]);
+    assert_eq!(site.line(), "\n");
 }
 
 /// A file that is a pipe nobody writes to, is a folder, is gone: the agent goes on, and so do its events.

@@ -451,7 +451,7 @@ fn a_drain_takes_no_orders() {
     let vhost = shared().vhost("live-drain");
     let api = FakeApi::start();
     api.health(Answer::unavailable());
-    let agent = Setup::new(&[subscription(&vhost.url(), &api.url())])
+    let mut agent = Setup::new(&[subscription(&vhost.url(), &api.url())])
         .args(&["--control-socket", "FOLDER/control", "--drain"])
         .start();
     agent.wait_started();
@@ -460,6 +460,9 @@ fn a_drain_takes_no_orders() {
         let (code, told) = control.post(path);
         assert_eq!((code, &told["error"]["code"]), (503, &"503003".into()));
     }
+    let left = json!({ "stopped": "undelivered" });
+    assert_eq!(control.post("/v1/stop"), (200, left), "but the last one");
+    assert_eq!(agent.wait_exit(SOON), 75);
 }
 
 // ── Leek's own shapes, and who may ─────────────────────────────────────────────────────────────

@@ -10,8 +10,10 @@ use std::process::Command;
 use serde_json::{Value, json};
 use support::agent::{Agent, SOON, Setup, subscription, with};
 use support::api::{Answer, FakeApi};
-use support::publisher::Publisher;
+use support::keeper::keep_folder;
+use support::publisher::{Publisher, uuid};
 use support::rabbitmq::{Vhost, free_port, shared};
+use support::redis::Redis;
 use support::wait::wait_until;
 use support::webdriver::{Browser, Theme};
 
@@ -150,6 +152,36 @@ fn the_page_shows_each_subscription_and_what_is_wrong() {
         );
         keep_picture(&browser, name);
     }
+}
+
+#[test]
+fn what_is_on_the_disk_is_shown_with_what_to_do() {
+    let (redis, away) = (Redis::start(), FakeApi::start());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    keep_folder(folder.path());
+    let site = Site::start("page-disk", |_| {
+        let till = subscription(&redis.url(), &away.url());
+        let changes = json!({"app_name": "till", "spool": {"dir": folder.path().join("spool")}});
+        vec![with(till, &changes)]
+    });
+    site.api.always(Answer::Partial(vec![uuid(0), uuid(1)]));
+    away.always(Answer::unavailable());
+    Publisher::open(&site.vhost.url()).send(0, 500);
+    redis.publisher("/0.celeryev").send(0, 300);
+    site.api.wait_ids(SOON, 498);
+    let browser = Browser::start(Theme::Dark, WIDTH, HEIGHT);
+    browser.open(&site.url);
+    for shown in [
+        "posts that Leek stored whole\n",
+        "refused by Leek\n2",
+        "Leek refused documents",
+        "leek-agent replay FILE",
+        "in the spool\n300",
+        "Events wait on disk",
+    ] {
+        browser.wait_text("main", shown);
+    }
+    keep_picture(&browser, "disk");
 }
 
 #[test]

@@ -61,11 +61,12 @@ enum Screen {
     Json,
 }
 
-/// Lines that are too wide are cut by the terminal itself, for as long as a table is written.
-const BEGIN: &str = "\x1b[?7l\x1b[H";
+/// The terminal itself cuts lines that are too wide, for as long as a table is written. A line that is
+/// placed below its last row takes the place of that row, so that nothing scrolls out at the top.
+const BEGIN: &str = "\x1b[?7l";
 const END: &str = "\x1b[J\x1b[?7h";
 const CLEAR: &str = "\x1b[2J";
-const END_OF_LINE: &str = "\x1b[K\n";
+const END_OF_LINE: &str = "\x1b[K";
 
 impl Screen {
     fn of(options: &Options) -> Screen {
@@ -91,8 +92,10 @@ impl Screen {
             Screen::Tables => format!("\n{}", table(before, now)),
             Screen::Terminal => {
                 let clear = if looks == 0 { CLEAR } else { "" };
-                let lines = table(before, now).replace('\n', END_OF_LINE);
-                format!("{clear}{BEGIN}{lines}{END}")
+                let table = table(before, now);
+                let lines = (1..).zip(table.lines());
+                let lines = lines.map(|(row, line)| format!("\x1b[{row}H{line}{END_OF_LINE}"));
+                format!("{clear}{BEGIN}{}{END}", lines.collect::<String>())
             }
         }
     }
@@ -183,7 +186,9 @@ c-qa          consuming  well  -         9          0        0        0        0
             let text = Screen::Terminal.text(&Value::Null, &now, looks);
             assert_eq!(text.contains(CLEAR), looks == 0);
             assert!(text.ends_with(END), "{text:?}");
-            assert!(!text.replace(END_OF_LINE, "").contains('\n'), "{text:?}");
+            assert!(text.contains("\x1b[1Hleek-agent 1, "), "{text:?}");
+            assert!(text.contains("\x1b[4Ha-qa "), "{text:?}");
+            assert!(!text.contains('\n'), "it would scroll: {text:?}");
         }
         let table = Screen::Tables.text(&Value::Null, &now, 1);
         assert!(table.starts_with("\nleek-agent"), "{table:?}");
