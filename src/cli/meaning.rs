@@ -3,6 +3,7 @@
 
 mod consul;
 mod control;
+mod secrets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,12 +19,12 @@ use super::typed::{
 use super::{CheckOptions, Command, Invocation, Outcome, RunOptions, StartError, manual, typed};
 use crate::command::{import_herald, order, replay, sink, transform};
 use crate::config::agent_check::{self, Responder};
-use crate::config::environment::{Env, HEADER_EXPECTED, LeekEnvironment, is_header_text};
-use crate::config::fault::{Fault, HIDDEN, quoted};
+use crate::config::environment::{Env, LeekEnvironment};
+use crate::config::fault::{Fault, quoted};
 use crate::config::proxy::Proxies;
 use crate::config::quarantine::{self, Quarantine};
 use crate::config::raw::Fields;
-use crate::config::{self, Config, Listed, Mode, Occasion, Place, Sources, read_key_file, url};
+use crate::config::{self, Config, Listed, Mode, Occasion, Place, Sources, url};
 use crate::control::{Guard, Hosts, Places};
 use crate::document::Validation;
 use crate::duration;
@@ -429,80 +430,5 @@ impl Meaning<'_> {
         let typed = self.subscriptions.take();
         let found = self.layers.text("subscriptions", typed)?;
         Some((Place::File(found.text.as_str().into()), found))
-    }
-
-    /// The key for subscriptions that have none.
-    fn app_key(&mut self) -> Option<Secret> {
-        if let Some(ask) = self.ask.take() {
-            return self.asked_key(ask);
-        }
-        let typed = [self.app_key.take(), self.app_key_file.take()];
-        self.secret(["app-key", "app-key-file"], typed)
-    }
-
-    /// A secret that stands in an option, or in a file that another option names: the first place that
-    /// has either.
-    fn secret(
-        &mut self,
-        [long, file_long]: [&str; 2],
-        [typed, typed_file]: [Option<String>; 2],
-    ) -> Option<Secret> {
-        let layers = &mut self.layers;
-        let mut places = [
-            (
-                layers.typed_text(long, typed),
-                layers.typed_text(file_long, typed_file),
-            ),
-            (layers.variable(long), layers.variable(file_long)),
-            (layers.file_text(long), layers.file_text(file_long)),
-        ]
-        .into_iter();
-        match places.find(|(key, file)| key.is_some() || file.is_some())? {
-            (Some(key), Some(file)) => {
-                let found = format!("{} is given too", key.place);
-                let fault = Fault::new(file.place, found, "expected one of them");
-                self.layers.report(file.origin, &fault);
-                None
-            }
-            (Some(key), None) => self.key_text(&key),
-            (None, file) => self.key_file(&file?),
-        }
-    }
-
-    /// Nobody is asked while there is something to mend on the command line.
-    fn asked_key(&mut self, ask: Ask<'_>) -> Option<Secret> {
-        if !self.layers.usage.is_empty() {
-            return None;
-        }
-        let found = ask().map(|key| Found {
-            text: key.expose().into(),
-            place: "--app-key".into(),
-            origin: Origin::Typed,
-        });
-        match found {
-            Ok(found) => self.key_text(&found),
-            Err(reason) => {
-                self.layers.usage.advise(&[&reason]);
-                None
-            }
-        }
-    }
-
-    fn key_text(&mut self, found: &Found) -> Option<Secret> {
-        if is_header_text(&found.text) {
-            return Some(Secret::new(&found.text));
-        }
-        let fault = Fault::new(&found.place, HIDDEN, HEADER_EXPECTED);
-        self.layers.report(found.origin, &fault);
-        None
-    }
-
-    fn key_file(&mut self, found: &Found) -> Option<Secret> {
-        read_key_file(&found.text)
-            .map_err(|reason| {
-                let fault = Fault::new(&found.place, quoted(&found.text), reason);
-                self.layers.config.push(&fault);
-            })
-            .ok()
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod amqp;
 pub mod bell;
+mod encrypted;
 pub mod redis;
 pub mod resolve;
 

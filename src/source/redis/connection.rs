@@ -159,7 +159,10 @@ fn send(transport: &mut Transport, out: &mut Vec<u8>) -> Result<(), String> {
             Err(error) => return Err(broken(&error)),
         }
     }
-    transport.flush().map_err(|error| broken(&error))
+    match transport.flush() {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(broken(&error)),
+        _ => Ok(()),
+    }
 }
 
 /// Why a socket is of no use any more.

@@ -1,10 +1,6 @@
 //! The socket under a talk with Redis: bytes in, bytes out, never blocking.
-//!
-//! With TLS, what is written before the handshake is over waits inside rustls, so that nobody above
-//! needs to know of a handshake. Ciphertext that the socket does not take at once leaves with the
-//! next `flush`.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +8,8 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustls::ClientConnection;
 use socket2::{SockRef, TcpKeepalive};
+
+use crate::source::encrypted::Encrypted;
 
 /// The kernel's own probes, for a peer that vanished without a word: they also keep firewalls from
 /// forgetting the connection.
@@ -22,13 +20,7 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 pub enum Transport {
     Plain(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsSocket>),
-}
-
-/// A socket and the TLS upon it.
-pub struct TlsSocket {
-    socket: TcpStream,
-    connection: ClientConnection,
+    Tls(Box<Encrypted<TcpStream>>),
 }
 
 impl Transport {
@@ -55,7 +47,9 @@ impl Transport {
     /// Puts TLS upon a connection that stands.
     pub fn encrypt(self, connection: ClientConnection) -> Self {
         match self {
-            Transport::Plain(socket) => Transport::Tls(Box::new(TlsSocket { socket, connection })),
+            Transport::Plain(socket) => {
+                Transport::Tls(Box::new(Encrypted::new(socket, connection)))
+            }
             other => other,
         }
     }
@@ -102,51 +96,7 @@ impl Write for Transport {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Transport::Plain(_) | Transport::Unix(_) => Ok(()),
-            Transport::Tls(tls) => tls.send(),
+            Transport::Tls(tls) => tls.flush(),
         }
-    }
-}
-
-impl TlsSocket {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.connection.reader().read(bytes) {
-                // Closed without TLS' own goodbye. Whatever was cut off is no whole frame.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.receive()?,
-                done => return done,
-            }
-        }
-    }
-
-    /// Hands rustls what the socket has.
-    fn receive(&mut self) -> io::Result<()> {
-        self.connection.read_tls(&mut self.socket)?;
-        let processed = self.connection.process_new_packets();
-        // The handshake's next step, or an alert that says what is wrong.
-        let sent = self.send();
-        processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-        sent
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.connection.writer().write(bytes)?;
-        self.send()?;
-        match count {
-            0 => Err(ErrorKind::WouldBlock.into()),
-            count => Ok(count),
-        }
-    }
-
-    /// Sends what rustls has to send, as far as the socket takes it.
-    fn send(&mut self) -> io::Result<()> {
-        while self.connection.wants_write() {
-            match self.connection.write_tls(&mut self.socket) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
