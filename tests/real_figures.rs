@@ -1,6 +1,6 @@
-//! What the agent costs when no events flow, or more than events: measured on real parts (`scripts/bench` has
-//! what events cost). Not run by default: it takes minutes, and a figure is worth something on a quiet
-//! machine and for a release build only:
+//! What the agent costs beside events, which `scripts/bench` has: while idle, at the start, for a spool, and
+//! when it is asked. Measured on real parts. Not run by default: it takes minutes, and a figure is worth
+//! something on a quiet machine and for a release build only:
 //!
 //! ```text
 //! cargo build --release

@@ -93,7 +93,8 @@ impl Screen {
             Screen::Terminal => {
                 let clear = if looks == 0 { CLEAR } else { "" };
                 let table = table(before, now);
-                let lines = (1..).zip(table.lines());
+                // With the empty one behind the last newline: there the shell goes on afterwards.
+                let lines = (1..).zip(table.split('\n'));
                 let lines = lines.map(|(row, line)| format!("\x1b[{row}H{line}{END_OF_LINE}"));
                 format!("{clear}{BEGIN}{}{END}", lines.collect::<String>())
             }
@@ -185,7 +186,10 @@ c-qa          consuming  well  -         9          0        0        0        0
         for looks in [0, 1] {
             let text = Screen::Terminal.text(&Value::Null, &now, looks);
             assert_eq!(text.contains(CLEAR), looks == 0);
-            assert!(text.ends_with(END), "{text:?}");
+            assert!(
+                text.ends_with(&format!("\x1b[5H{END_OF_LINE}{END}")),
+                "{text:?}"
+            );
             assert!(text.contains("\x1b[1Hleek-agent 1, "), "{text:?}");
             assert!(text.contains("\x1b[4Ha-qa "), "{text:?}");
             assert!(!text.contains('\n'), "it would scroll: {text:?}");
